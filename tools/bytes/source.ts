@@ -1,0 +1,173 @@
+import { bug, formatError } from '../errors.ts';
+
+/** A run of bytes: `offset` and `length` in bytes, length > 0. */
+export interface Extent {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/**
+ * Random-access bytes that know their holes: the shape in which every image, partition, archive member and
+ * file content travels through the tools. Nobody holds a whole image: readers ask for what they need, and
+ * writers return a source that makes bytes on demand.
+ *
+ * `extents` ascend and neither overlap nor touch the end; everything outside them reads as zero. Extents are a
+ * promise of zeros elsewhere, not of non-zero bytes inside.
+ */
+export interface ByteSource {
+  readonly sizeBytes: number;
+  readonly extents: readonly Extent[];
+  /**
+   * Exactly `length` bytes from `offset`, in a buffer the caller may keep but must not change.
+   * @throws CvmError format SOURCE_BOUNDS when the range does not lie inside the source
+   */
+  read(offset: number, length: number): Uint8Array;
+}
+
+/** The unit in which streams move: large enough to be quick, small enough to bound memory. */
+export const CHUNK_BYTES = 1 << 20;
+
+/** Refuses a range outside `sizeBytes`, non-integers and negative numbers. */
+export function checkRange(sizeBytes: number, offset: number, length: number): void {
+  if (
+    !Number.isSafeInteger(offset) ||
+    !Number.isSafeInteger(length) ||
+    offset < 0 ||
+    length < 0 ||
+    offset + length > sizeBytes
+  ) {
+    throw formatError('SOURCE_BOUNDS', 'a read lies outside the bytes there are', {
+      facts: [
+        ['offset', offset],
+        ['length', length],
+        ['size', sizeBytes],
+      ],
+      mend: 'the file is truncated or its tables are wrong: fetch it again and compare its sha256',
+    });
+  }
+}
+
+/** Bytes in memory as a source. One extent, or none when empty. */
+export function sourceFromBytes(bytes: Uint8Array): ByteSource {
+  return {
+    sizeBytes: bytes.length,
+    extents: bytes.length === 0 ? [] : [{ offset: 0, length: bytes.length }],
+    read(offset, length) {
+      checkRange(bytes.length, offset, length);
+      return bytes.subarray(offset, offset + length);
+    },
+  };
+}
+
+/** A window of another source. */
+export function sliceSource(source: ByteSource, offset: number, length: number): ByteSource {
+  checkRange(source.sizeBytes, offset, length);
+  return {
+    sizeBytes: length,
+    get extents() {
+      return clipExtents(source.extents, offset, length);
+    },
+    read(at, count) {
+      checkRange(length, at, count);
+      return source.read(offset + at, count);
+    },
+  };
+}
+
+/** The parts of `extents` inside a window, relative to the window's start. */
+export function clipExtents(extents: readonly Extent[], offset: number, length: number): Extent[] {
+  const clipped: Extent[] = [];
+  for (const extent of extents) {
+    const from = Math.max(extent.offset, offset);
+    const to = Math.min(extent.offset + extent.length, offset + length);
+    if (from < to) clipped.push({ offset: from - offset, length: to - from });
+  }
+  return clipped;
+}
+
+/** A piece of a {@link sparseSource}: `source` placed at `offset`. */
+export interface Piece {
+  readonly offset: number;
+  readonly source: ByteSource;
+}
+
+/**
+ * A source made of pieces at ascending offsets, zero between them.
+ * @throws CvmError bug when pieces overlap, do not ascend, or end past `sizeBytes`
+ */
+export function sparseSource(sizeBytes: number, pieces: readonly Piece[]): ByteSource {
+  const placed = pieces.filter((piece) => piece.source.sizeBytes > 0);
+  const extents: Extent[] = [];
+  let end = 0;
+  for (const { offset, source } of placed) {
+    if (offset < end) throw bug('sparse source pieces overlap or do not ascend');
+    end = offset + source.sizeBytes;
+    for (const extent of source.extents) {
+      const from = offset + extent.offset;
+      const last = extents.at(-1);
+      if (last !== undefined && last.offset + last.length === from) {
+        extents[extents.length - 1] = { offset: last.offset, length: last.length + extent.length };
+      } else {
+        extents.push({ offset: from, length: extent.length });
+      }
+    }
+  }
+  if (end > sizeBytes) throw bug('a sparse source piece ends past the size');
+  return {
+    sizeBytes,
+    extents,
+    read(offset, length) {
+      checkRange(sizeBytes, offset, length);
+      const first = firstPieceEndingAfter(placed, offset);
+      const only = placed[first];
+      if (
+        only !== undefined &&
+        only.offset <= offset &&
+        offset + length <= only.offset + only.source.sizeBytes
+      ) {
+        return only.source.read(offset - only.offset, length);
+      }
+      const bytes = new Uint8Array(length);
+      for (let i = first; i < placed.length; i++) {
+        const piece = placed[i] as Piece;
+        const from = Math.max(piece.offset, offset);
+        const to = Math.min(piece.offset + piece.source.sizeBytes, offset + length);
+        if (from >= to) break;
+        bytes.set(piece.source.read(from - piece.offset, to - from), from - offset);
+      }
+      return bytes;
+    },
+  };
+}
+
+function firstPieceEndingAfter(pieces: readonly Piece[], offset: number): number {
+  let low = 0;
+  let high = pieces.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const piece = pieces[middle] as Piece;
+    if (piece.offset + piece.source.sizeBytes <= offset) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** The whole source in memory: for small files only. @throws CvmError format SOURCE_TOO_LARGE above `limitBytes` */
+export function readAll(source: ByteSource, limitBytes: number, what: string): Uint8Array {
+  if (source.sizeBytes > limitBytes) {
+    throw formatError('SOURCE_TOO_LARGE', `${what} is larger than it may be`, {
+      facts: [
+        ['size', `${source.sizeBytes} bytes`],
+        ['limit', `${limitBytes} bytes`],
+      ],
+    });
+  }
+  return source.read(0, source.sizeBytes);
+}
+
+/** All bytes in order, holes as zeros, at most {@link CHUNK_BYTES} at a time. */
+export function* chunks(source: ByteSource): Generator<Uint8Array> {
+  for (let at = 0; at < source.sizeBytes; at += CHUNK_BYTES) {
+    yield source.read(at, Math.min(CHUNK_BYTES, source.sizeBytes - at));
+  }
+}

@@ -1,0 +1,47 @@
+/** The shape of a command. `tools/cvm.ts` turns it into a command line; docs and completions read the same table. */
+export interface OptionSpec {
+  /** As commander reads it: `--size <bytes>`, `--json`, `--add <spec>`. */
+  readonly flags: string;
+  readonly description: string;
+  readonly required?: boolean;
+  /** May be given more than once; the value is then an array of strings. */
+  readonly repeatable?: boolean;
+  readonly defaultValue?: string;
+}
+
+export interface ArgumentSpec {
+  /** `<image>` when it must be given, `[image]` when it may be. */
+  readonly name: string;
+  readonly description: string;
+}
+
+/** Raw texts as they were given; camel-cased long names (`--hash-offset` is `hashOffset`). */
+export type OptionValues = Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
+
+/** Everything outside that a command may touch, besides files. */
+export interface Io {
+  out(text: string): void;
+  err(text: string): void;
+  /** The folder that relative paths are resolved against. */
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Whether standard error is a terminal (progress bars, colours). */
+  readonly isTerminal: boolean;
+}
+
+export interface Command {
+  readonly summary: string;
+  readonly description?: string;
+  readonly arguments?: readonly ArgumentSpec[];
+  readonly options?: readonly OptionSpec[];
+  /** @returns the exit code */
+  run(args: readonly string[], options: OptionValues, io: Io): Promise<number> | number;
+}
+
+/** A command that stays unloaded until it is called: start-up time is a feature. */
+export interface CommandEntry {
+  readonly noun: string;
+  readonly verb: string;
+  readonly summary: string;
+  load(): Promise<{ readonly command: Command }>;
+}

@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  // Under Bazel every file is a link into the execution root: without this, imports would leave the declared inputs.
+  resolve: { preserveSymlinks: true },
+  test: {
+    include: ['test/**/*.test.ts'],
+    pool: 'threads',
+    watch: false,
+    passWithNoTests: false,
+  },
+});
