@@ -59,6 +59,11 @@ export function sourceFromBytes(bytes: Uint8Array): ByteSource {
   };
 }
 
+/** Bytes or a source, as a source. */
+export function asSource(data: ByteSource | Uint8Array): ByteSource {
+  return data instanceof Uint8Array ? sourceFromBytes(data) : data;
+}
+
 /** A window of another source. */
 export function sliceSource(source: ByteSource, offset: number, length: number): ByteSource {
   checkRange(source.sizeBytes, offset, length);

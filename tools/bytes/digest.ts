@@ -1,0 +1,16 @@
+import { createHash, hash } from 'node:crypto';
+import { chunks, type ByteSource } from './source.ts';
+
+export type DigestName = 'sha256' | 'sha384' | 'sha512';
+
+/** One-shot digest of bytes in memory. */
+export function digestBytes(name: DigestName, bytes: Uint8Array): Uint8Array {
+  return hash(name, bytes, 'buffer');
+}
+
+/** Digest of a whole source, a buffer at a time; holes count as zeros. */
+export function digestSource(name: DigestName, source: ByteSource): Uint8Array {
+  const state = createHash(name);
+  for (const chunk of chunks(source)) state.update(chunk);
+  return state.digest();
+}
