@@ -1,0 +1,57 @@
+"""A command that people run: a launcher, Node.js and one bundle."""
+
+load(":node_toolchain.bzl", "NODE_TOOLCHAIN_TYPE")
+load(":runfiles.bzl", "runfiles_path")
+
+_LAUNCHER = """\
+#!/bin/sh
+# Finds its runfiles from any folder, through any link, and runs the bundle with the pinned Node.js.
+set -eu
+self=$0
+while [ ! -d "$self.runfiles" ] && [ -L "$self" ]; do
+  target=$(readlink "$self")
+  case $target in
+    /*) self=$target ;;
+    *) self=$(dirname "$self")/$target ;;
+  esac
+done
+if [ -d "$self.runfiles" ]; then
+  runfiles=$self.runfiles
+else
+  runfiles=${{RUNFILES_DIR:-${{TEST_SRCDIR:-}}}}
+fi
+if [ ! -e "$runfiles/{bundle}" ]; then
+  echo "error: {name} cannot find its runfiles beside $0; build it with bazel build {label}" >&2
+  exit 1
+fi
+exec "$runfiles/{node}" "$runfiles/{bundle}" {arguments}"$@"
+"""
+
+def _cvm_binary_impl(ctx):
+    node = ctx.toolchains[NODE_TOOLCHAIN_TYPE].node
+    launcher = ctx.actions.declare_file(ctx.label.name)
+    words = [word.replace("'", "'\\''") for word in ctx.attr.arguments]
+    ctx.actions.write(launcher, _LAUNCHER.format(
+        arguments = "".join(["'%s' " % word for word in words]),
+        bundle = runfiles_path(ctx, ctx.file.bundle),
+        label = str(ctx.label).replace("@@//", "//"),
+        name = ctx.label.name,
+        node = runfiles_path(ctx, node.binary),
+    ), is_executable = True)
+    return [DefaultInfo(
+        executable = launcher,
+        files = depset([launcher]),
+        runfiles = ctx.runfiles(files = [node.binary, ctx.file.bundle] + ctx.files.data),
+    )]
+
+cvm_binary = rule(
+    implementation = _cvm_binary_impl,
+    attrs = {
+        "arguments": attr.string_list(doc = "Words that come before the user's own."),
+        "bundle": attr.label(mandatory = True, allow_single_file = [".mjs"], doc = "The `js_bundle` to run."),
+        "data": attr.label_list(allow_files = True, doc = "Files it finds in its runfiles."),
+    },
+    executable = True,
+    toolchains = [NODE_TOOLCHAIN_TYPE],
+    doc = "Makes a command of a bundle, for `bazel run` and for direct calls of `bazel-bin/…`.",
+)

@@ -1,0 +1,61 @@
+"""One file of JavaScript out of many."""
+
+load(":node_toolchain.bzl", "NODE_TOOLCHAIN_TYPE")
+load(":ts_project.bzl", "TsProjectInfo")
+
+def _js_bundle_impl(ctx):
+    node = ctx.toolchains[NODE_TOOLCHAIN_TYPE].node
+    project = ctx.attr.project[TsProjectInfo]
+    npm = ctx.file._npm.dirname
+    bundle = ctx.outputs.out
+    metafile = ctx.actions.declare_file(ctx.outputs.out.basename + ".inputs.json")
+    args = ctx.actions.args()
+    args.add(ctx.file._driver)
+    args.add("--esbuild", npm + "/node_modules/esbuild/lib/main.js")
+    args.add("--node-modules", npm + "/node_modules")
+    args.add("--entry", project.root + "/" + ctx.attr.entry)
+    args.add("--root", project.root)
+    args.add("--outfile", bundle)
+    args.add("--inputs", metafile)
+    ctx.actions.run(
+        executable = node.binary,
+        arguments = [args],
+        inputs = depset([ctx.file._driver] + ctx.files._packages, transitive = [project.javascript]),
+        outputs = [bundle, metafile],
+        mnemonic = "JsBundle",
+        progress_message = "Bundling %{output}",
+        env = {},
+        execution_requirements = {"block-network": "1"},
+        toolchain = NODE_TOOLCHAIN_TYPE,
+    )
+    return [
+        DefaultInfo(files = depset([bundle])),
+        OutputGroupInfo(inputs = depset([metafile])),
+    ]
+
+js_bundle = rule(
+    implementation = _js_bundle_impl,
+    attrs = {
+        "entry": attr.string(mandatory = True, doc = "Workspace path of the entry, with .js for .ts."),
+        "out": attr.output(mandatory = True, doc = "The bundle, an ECMAScript module."),
+        "project": attr.label(mandatory = True, providers = [TsProjectInfo], doc = "The `ts_project` that compiles the entry."),
+        "_driver": attr.label(default = "//rules/private:js_bundle.mjs", allow_single_file = True),
+        "_npm": attr.label(default = "@cvm_npm//:package.json", allow_single_file = True),
+        "_packages": attr.label_list(default = [
+            "@cvm_npm//:@dfinity/agent",
+            "@cvm_npm//:@dfinity/candid",
+            "@cvm_npm//:@dfinity/principal",
+            "@cvm_npm//:@noble/curves",
+            "@cvm_npm//:@noble/hashes",
+            "@cvm_npm//:cbor-x",
+            "@cvm_npm//:commander",
+            "@cvm_npm//:esbuild",
+            "@cvm_npm//:valibot",
+        ]),
+    },
+    toolchains = [NODE_TOOLCHAIN_TYPE],
+    doc = """Bundles compiled TypeScript and the packages it uses into one file that needs no node_modules.
+
+Makes `out`; the output group `inputs` holds a JSON list of every module that went in. Modules that are imported
+dynamically are evaluated when first asked for. Promises equal bytes for equal inputs, in any folder.""",
+)

@@ -1,0 +1,59 @@
+// Bundles one entry with esbuild. Run by js_bundle; see there.
+import { writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+
+const { values } = parseArgs({
+  options: {
+    esbuild: { type: 'string' },
+    'node-modules': { type: 'string' },
+    entry: { type: 'string' },
+    root: { type: 'string' },
+    outfile: { type: 'string' },
+    inputs: { type: 'string' },
+  },
+});
+const esbuild = createRequire(import.meta.url)(resolve(values.esbuild));
+
+const result = await esbuild.build({
+  entryPoints: [values.entry],
+  outfile: values.outfile,
+  bundle: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node24',
+  charset: 'utf8',
+  legalComments: 'none',
+  // White space goes, and with it the comments that name each module's path; names stay for stack traces.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  preserveSymlinks: true,
+  nodePaths: [resolve(values['node-modules'])],
+  metafile: true,
+  logLevel: 'warning',
+  // CommonJS packages ask for Node's own modules by require.
+  banner: {
+    js: "import{createRequire as __cvmRequire}from'node:module';const require=__cvmRequire(import.meta.url);",
+  },
+  // An optional native addon of cbor-x: the same results without it.
+  plugins: [
+    {
+      name: 'no-native-addons',
+      setup(build) {
+        build.onResolve({ filter: /^cbor-extract$/ }, () => ({ path: 'cbor-extract', namespace: 'absent' }));
+        build.onLoad({ filter: /.*/, namespace: 'absent' }, () => ({
+          contents: "throw new Error('cbor-extract is left out of the bundle')",
+        }));
+      },
+    },
+  ],
+});
+if (result.warnings.length > 0) process.exit(1);
+
+// Paths as they are in the workspace and in node_modules, whatever the repositories are called.
+const inputs = Object.keys(result.metafile.inputs)
+  .map((path) => path.replace(/^.*\/node_modules\//, 'node_modules/'))
+  .map((path) => (path.startsWith(`${values.root}/`) ? path.slice(values.root.length + 1) : path))
+  .sort();
+writeFileSync(values.inputs, `${JSON.stringify(inputs, null, 1)}\n`);

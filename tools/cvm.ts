@@ -1,0 +1,179 @@
+/**
+ * From argv to a command to an exit code: the only file that knows `process`. What it offers is the table it is
+ * given, so that the whole tool, the part that build actions run, and the development tool share one front.
+ */
+import type { Command as CommanderCommand } from 'commander';
+import type { Command, CommandEntry, Io, OptionValues } from './commands/command.ts';
+import { removePendingFiles } from './commands/files.ts';
+import { CvmError, usageError } from './errors.ts';
+import { asCvmError, errorJson, showError } from './show-error.ts';
+import { VERSION } from './version.ts';
+
+/** Runs the command that argv names and ends the process with its exit code. */
+export async function main(name: string, summary: string, table: readonly CommandEntry[]): Promise<void> {
+  const argv = process.argv.slice(2);
+  process.stdout.on('error', endOnBrokenPipe);
+  process.stderr.on('error', endOnBrokenPipe);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      removePendingFiles();
+      // The number that shells give a process which the signal ended.
+      process.exit(128 + { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 }[signal]);
+    });
+  }
+  let code: number;
+  try {
+    code = await dispatch(name, summary, table, argv);
+  } catch (thrown) {
+    const error = asCvmError(thrown);
+    if (argv.includes('--json')) process.stdout.write(errorJson(error));
+    process.stderr.write(showError(error));
+    if (error.kind === 'bug' && error.cause instanceof Error) process.stderr.write(`${error.cause.stack ?? ''}\n`);
+    code = error.exitCode;
+  }
+  // Both streams may still hold bytes when they are pipes; idle sockets must not keep the process alive.
+  process.stdout.write('', () => process.stderr.write('', () => process.exit(code)));
+}
+
+/** A reader that went away (`cvm … | head`) is no failure of ours. */
+function endOnBrokenPipe(error: NodeJS.ErrnoException): void {
+  process.exit(error.code === 'EPIPE' ? 0 : 1);
+}
+
+async function dispatch(
+  name: string,
+  summary: string,
+  table: readonly CommandEntry[],
+  argv: readonly string[],
+): Promise<number> {
+  const [noun, verb] = argv;
+  if (argv.length === 1 && (noun === '--version' || noun === '-V')) {
+    process.stdout.write(`${name} ${VERSION}\n`);
+    return 0;
+  }
+  const { Command: Commander } = await import('commander');
+  const entry = table.find((candidate) => candidate.noun === noun && candidate.verb === verb);
+  if (entry !== undefined) {
+    const { command } = await entry.load();
+    return await runCommand(
+      new Commander(`${name} ${entry.noun} ${entry.verb}`),
+      command,
+      argv.slice(2),
+    );
+  }
+  const program = overview(new Commander(name), summary, table);
+  return await parse(program, argv, () => Promise.resolve(0));
+}
+
+/** The tree of nouns and verbs, for help and for suggestions when a word is wrong. */
+function overview(
+  program: CommanderCommand,
+  summary: string,
+  table: readonly CommandEntry[],
+): CommanderCommand {
+  program.description(summary).version(`${program.name()} ${VERSION}`);
+  const nouns = new Map<string, CommanderCommand>();
+  for (const { noun, verb, summary: verbSummary } of table) {
+    let group = nouns.get(noun);
+    if (group === undefined) {
+      group = program.command(noun);
+      group.action(() => {
+        throw usageError('COMMAND_MISSING', `'${program.name()} ${noun}' needs a verb`, {
+          facts: [['verbs', table.filter((entry) => entry.noun === noun).map((entry) => entry.verb).join(', ')]],
+          mend: `run ${program.name()} ${noun} --help`,
+        });
+      });
+      nouns.set(noun, group);
+    }
+    group.command(verb).description(verbSummary);
+  }
+  for (const [noun, group] of nouns) {
+    const verbs = table.filter((entry) => entry.noun === noun).map((entry) => entry.verb);
+    group.description(verbs.join(', '));
+  }
+  return program;
+}
+
+async function runCommand(
+  program: CommanderCommand,
+  command: Command,
+  words: readonly string[],
+): Promise<number> {
+  program.description(command.description ?? command.summary);
+  for (const { name, description } of command.arguments ?? []) program.argument(name, description);
+  for (const option of command.options ?? []) {
+    const made = program.createOption(option.flags, option.description);
+    if (option.required === true) made.makeOptionMandatory();
+    if (option.defaultValue !== undefined) made.default(option.defaultValue);
+    made.argParser((value: string, previous: unknown) => {
+      if (option.repeatable === true) return [...(Array.isArray(previous) ? (previous as string[]) : []), value];
+      if (typeof previous === 'string' && previous !== option.defaultValue) {
+        throw usageError('OPTION_REPEATED', `${option.flags.split(' ')[0]} is given twice`, {
+          facts: [
+            ['first', previous],
+            ['second', value],
+          ],
+        });
+      }
+      return value;
+    });
+    program.addOption(made);
+  }
+  return await parse(program, words, async () =>
+    command.run(program.args, program.opts<OptionValues>(), processIo()),
+  );
+}
+
+async function parse(
+  program: CommanderCommand,
+  words: readonly string[],
+  act: () => Promise<number>,
+): Promise<number> {
+  const everyCommand = (command: CommanderCommand): CommanderCommand[] => [
+    command,
+    ...command.commands.flatMap(everyCommand),
+  ];
+  for (const command of everyCommand(program)) {
+    command.exitOverride().configureOutput({ writeErr: () => undefined });
+    command.showSuggestionAfterError(true).allowExcessArguments(false);
+  }
+  if (words.length === 0 && program.commands.length > 0) {
+    process.stdout.write(program.helpInformation());
+    return 2;
+  }
+  let wanted = false;
+  if (program.commands.length === 0) {
+    program.action(() => {
+      wanted = true;
+    });
+  }
+  try {
+    await program.parseAsync([...words], { from: 'user' });
+  } catch (thrown) {
+    if (thrown instanceof CvmError) throw thrown;
+    const { code, message, exitCode } = thrown as { code?: string; message?: string; exitCode?: number };
+    if (code === undefined || !code.startsWith('commander.')) throw thrown;
+    if (exitCode === 0) return 0;
+    if (code === 'commander.help') {
+      process.stdout.write(program.helpInformation());
+      return 2;
+    }
+    const [text, suggestion] = (message ?? '').replace(/^error: /, '').split('\n');
+    throw usageError('USAGE', text ?? 'the command line is wrong', {
+      ...(suggestion === undefined ? {} : { nearest: suggestion.replace(/^\(|\)$/g, '') }),
+      mend: `run ${program.name()} --help`,
+    });
+  }
+  return wanted ? await act() : 0;
+}
+
+function processIo(): Io {
+  return {
+    out: (text) => process.stdout.write(text),
+    err: (text) => process.stderr.write(text),
+    // `bazel run` starts its programs in the runfiles; a person means the folder they stand in.
+    cwd: process.env['BUILD_WORKING_DIRECTORY'] ?? process.cwd(),
+    env: process.env,
+    isTerminal: process.stderr.isTTY === true,
+  };
+}
