@@ -1,0 +1,54 @@
+import { createHash } from 'node:crypto';
+import { accessSync, constants, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'vitest';
+
+const FOLDERS = ['/usr/sbin', '/sbin', '/usr/bin', '/bin', '/usr/local/bin'];
+
+/** Where absence of an oracle must fail instead of skipping. */
+export const ORACLES_REQUIRED = process.env['CVM_REQUIRE_ORACLES'] === '1';
+
+/** The path of a program that nobody here wrote, or undefined. */
+export function findOracle(name: string): string | undefined {
+  return FOLDERS.map((folder) => join(folder, name)).find((path) => {
+    try {
+      accessSync(path, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** The bytes of a file that nobody here made, or undefined when it is absent or another version. */
+export function findOracleFile(path: string, sha256: string): Uint8Array | undefined {
+  try {
+    const bytes = readFileSync(path);
+    return createHash('sha256').update(bytes).digest('hex') === sha256 ? new Uint8Array(bytes) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * `test` for what needs oracles: with one missing it is skipped and says so in its name, or fails where oracles are
+ * required.
+ *
+ * @param oracles names to what {@link findOracle} or {@link findOracleFile} found
+ */
+export function oracleTest(
+  oracles: Readonly<Record<string, unknown>>,
+): (name: string, body: () => void | Promise<void>, timeoutMs?: number) => void {
+  const missing = Object.keys(oracles).filter((name) => oracles[name] === undefined);
+  return (name, body, timeoutMs = 120_000) => {
+    if (missing.length === 0) test(name, { timeout: timeoutMs }, body);
+    else if (ORACLES_REQUIRED) {
+      test(name, () => {
+        throw new Error(`oracle required, not found: ${missing.join(', ')}`);
+      });
+    } else test.skip(`${name} skipped: no ${missing.join(', ')}`);
+  };
+}
+
+/** The environment of an oracle's process: nothing of the user's. */
+export const ORACLE_ENV: NodeJS.ProcessEnv = { LC_ALL: 'C', TZ: 'UTC', PATH: FOLDERS.join(':') };

@@ -1,0 +1,121 @@
+import { digestBytes } from '../bytes/digest.ts';
+import { chunks, CHUNK_BYTES, type ByteSource } from '../bytes/source.ts';
+import { bug } from '../errors.ts';
+
+export const PAGE_BYTES = 4096;
+
+/** Length of a launch digest: SHA-384. */
+export const LAUNCH_DIGEST_BYTES = 48;
+
+/** PAGE_TYPE of SNP_LAUNCH_UPDATE, as it enters PAGE_INFO. */
+export const PAGE_TYPES = {
+  normal: 1,
+  vmsa: 2,
+  zero: 3,
+  unmeasured: 4,
+  secrets: 5,
+  cpuid: 6,
+} as const;
+export type PageType = keyof typeof PAGE_TYPES;
+
+/** The address under which every VMSA page is measured, whatever the vCPU. */
+export const VMSA_GPA = 0xffff_ffff_f000;
+
+const PAGE_INFO_BYTES = 0x70;
+
+/**
+ * PAGE_INFO, the record by which each page enters the launch digest. Little-endian, 112 bytes:
+ *
+ *   off  size  field          value
+ *    00    48  DIGEST_CUR     the launch digest before this page
+ *    30    48  CONTENTS       SHA-384 of the page for types normal and vmsa, zeros for the others
+ *    60     2  LENGTH         0x70
+ *    62     1  PAGE_TYPE      {@link PAGE_TYPES}
+ *    63     1  IMI_PAGE       0
+ *    64     3  VMPL3..1       0 (no permissions at launch)
+ *    67     1  reserved       0
+ *    68     8  GPA            guest physical address of the page
+ *
+ * Source: AMD 56860, SNP_LAUNCH_UPDATE, "Page Info structure".
+ */
+export function writePageInfo(
+  digest: Uint8Array,
+  type: PageType,
+  gpa: number,
+  contents: Uint8Array | undefined,
+): Uint8Array {
+  const record = new Uint8Array(PAGE_INFO_BYTES);
+  fillPageInfo(record, digest, type, gpa, contents);
+  return record;
+}
+
+function fillPageInfo(
+  record: Uint8Array,
+  digest: Uint8Array,
+  type: PageType,
+  gpa: number,
+  contents: Uint8Array | undefined,
+): void {
+  if (!Number.isSafeInteger(gpa) || gpa < 0) throw bug(`a guest physical address of ${gpa}`);
+  const view = new DataView(record.buffer, record.byteOffset, record.length);
+  record.set(digest, 0);
+  if (contents === undefined) record.fill(0, 0x30, 0x60);
+  else record.set(contents, 0x30);
+  view.setUint16(0x60, PAGE_INFO_BYTES, true);
+  record[0x62] = PAGE_TYPES[type];
+  view.setUint32(0x68, gpa % 2 ** 32, true);
+  view.setUint32(0x6c, Math.floor(gpa / 2 ** 32), true);
+}
+
+/**
+ * The guest context's launch digest, page by page. A digest starts as 48 zero bytes; {@link fork} lets many guests
+ * share the pages they have in common.
+ */
+export class LaunchContext {
+  #digest: Uint8Array;
+  readonly #record = new Uint8Array(PAGE_INFO_BYTES);
+
+  constructor(digest: Uint8Array = new Uint8Array(LAUNCH_DIGEST_BYTES)) {
+    if (digest.length !== LAUNCH_DIGEST_BYTES) throw bug(`a launch digest of ${digest.length} bytes`);
+    this.#digest = digest;
+  }
+
+  /** LD after all pages so far; the caller may keep it. */
+  get digest(): Uint8Array {
+    return this.#digest.slice();
+  }
+
+  fork(): LaunchContext {
+    return new LaunchContext(this.#digest);
+  }
+
+  /** One update. `contents` is the SHA-384 of the page and given for types normal and vmsa only. */
+  update(type: PageType, gpa: number, contents?: Uint8Array): void {
+    fillPageInfo(this.#record, this.#digest, type, gpa, contents);
+    this.#digest = digestBytes('sha384', this.#record);
+  }
+
+  /** The pages of a source at ascending addresses. The size must be a multiple of {@link PAGE_BYTES}. */
+  normalPages(gpa: number, pages: ByteSource): void {
+    if (pages.sizeBytes % PAGE_BYTES !== 0) throw bug('normal pages end inside a page');
+    let at = gpa;
+    for (const chunk of chunks(pages)) {
+      for (let from = 0; from < chunk.length; from += PAGE_BYTES) {
+        this.update('normal', at, digestBytes('sha384', chunk.subarray(from, from + PAGE_BYTES)));
+        at += PAGE_BYTES;
+      }
+    }
+  }
+
+  /** One update a page without contents, over [gpa, gpa + sizeBytes). */
+  emptyPages(type: 'zero' | 'unmeasured', gpa: number, sizeBytes: number): void {
+    for (let at = 0; at < sizeBytes; at += PAGE_BYTES) this.update(type, gpa + at);
+  }
+
+  vmsaPage(contents: Uint8Array): void {
+    this.update('vmsa', VMSA_GPA, contents);
+  }
+}
+
+// chunks() hands out whole pages: CHUNK_BYTES is a multiple of the page size.
+if (CHUNK_BYTES % PAGE_BYTES !== 0) throw bug('CHUNK_BYTES is not a multiple of the page size');

@@ -1,0 +1,61 @@
+import { digestBytes } from '../bytes/digest.ts';
+import { asSource, type ByteSource } from '../bytes/source.ts';
+import { formatError, usageError } from '../errors.ts';
+import { LaunchContext } from './gctx.ts';
+import { checkVcpus, measureSection, requireWholePages } from './launch-digest.ts';
+import { parseOvmf, requireSections, requireSvsmLaunchOffset } from './ovmf.ts';
+import { buildSvsmVmsa } from './vmsa.ts';
+
+export interface SvsmLaunchInput {
+  /** OVMF's code volume, which ends at 4 GiB. */
+  readonly firmware: ByteSource | Uint8Array;
+  /** The SVSM image, with its own metadata and an SVSM info entry. */
+  readonly svsm: ByteSource | Uint8Array;
+  /** Size of the variable store between the two, whole pages. */
+  readonly varsSizeBytes: number;
+  readonly vcpus: number;
+  readonly vcpuSig: number;
+}
+
+const FOUR_GIB = 0x1_0000_0000;
+
+/**
+ * SEV-SNP launch digest of early COCONUT-SVSM under QEMU: firmware code below 4 GiB, variables below it, the SVSM below
+ * those. The SVSM's own metadata sections are prepared, OVMF's are not, and there are no kernel hashes.
+ * Current COCONUT-SVSM boots from IGVM and is measured from that file instead.
+ *
+ * @throws CvmError usage VCPU_COUNT | SVSM_VARS_SIZE; format OVMF_* of the SVSM image, OVMF_NO_SVSM_INFO, SVSM_LAYOUT
+ */
+export function svsmLaunchDigest(input: SvsmLaunchInput): Uint8Array {
+  const firmware = asSource(input.firmware);
+  const svsm = asSource(input.svsm);
+  checkVcpus(input.vcpus);
+  if (!Number.isSafeInteger(input.varsSizeBytes) || input.varsSizeBytes <= 0) {
+    throw usageError('SVSM_VARS_SIZE', 'the variable store needs a size', {
+      facts: [['found', input.varsSizeBytes]],
+    });
+  }
+  requireWholePages(firmware, 'firmware');
+  requireWholePages(svsm, 'SVSM image');
+  const ovmf = parseOvmf(svsm);
+  const launchOffset = requireSvsmLaunchOffset(ovmf);
+  const firmwareGpa = FOUR_GIB - firmware.sizeBytes;
+  const svsmGpa = firmwareGpa - input.varsSizeBytes - svsm.sizeBytes;
+  if (svsmGpa < 0 || launchOffset >= svsm.sizeBytes) {
+    throw formatError('SVSM_LAYOUT', 'the SVSM image does not fit its place below the firmware', {
+      facts: [
+        ['firmware', `${firmware.sizeBytes} bytes`],
+        ['variables', `${input.varsSizeBytes} bytes`],
+        ['SVSM', `${svsm.sizeBytes} bytes`],
+        ['entry point offset', launchOffset],
+      ],
+    });
+  }
+  const context = new LaunchContext();
+  context.normalPages(firmwareGpa, firmware);
+  context.normalPages(svsmGpa, svsm);
+  for (const section of requireSections(ovmf)) measureSection(context, section, 'QEMU', undefined);
+  const vmsa = digestBytes('sha384', buildSvsmVmsa(svsmGpa + launchOffset, input.vcpuSig));
+  for (let vcpu = 0; vcpu < input.vcpus; vcpu++) context.vmsaPage(vmsa);
+  return context.digest;
+}
