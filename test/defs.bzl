@@ -2,10 +2,14 @@
 
 load("//rules/private:vitest_test.bzl", "vitest_test")
 
-def unit_tests():
-    """Declares a vitest_test for every folder below `unit`."""
+def unit_tests(name):
+    """Declares a vitest_test for every folder below a folder, and a suite of them all.
+
+    Args:
+      name: the folder; the suite's name
+    """
     folders = {}
-    for file in native.glob(["unit/*/*.test.ts"]):
+    for file in native.glob([name + "/*/*.test.ts"]):
         folders.setdefault(file.rpartition("/")[0], []).append(file)
     for folder, files in folders.items():
         area = folder.rpartition("/")[2]
@@ -19,3 +23,7 @@ def unit_tests():
             ) + ["//tools:sources"],
             types = [],
         )
+    native.test_suite(
+        name = name,
+        tests = [folder.replace("/", "_") for folder in folders],
+    )

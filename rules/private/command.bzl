@@ -27,12 +27,19 @@ fi
 exec "$runfiles/{node}" "$runfiles/{bundle}" {arguments}"$@"
 """
 
-def _cvm_binary_impl(ctx):
+_WORKSPACE = "%workspace%/"
+
+def _word(word):
+    """Quotes a word for the shell; `%workspace%/` becomes the folder that `bazel run` was called in."""
+    if word.startswith(_WORKSPACE):
+        return '"${BUILD_WORKSPACE_DIRECTORY:?start it with bazel run}"/' + _word(word[len(_WORKSPACE):])
+    return "'%s'" % word.replace("'", "'\\''")
+
+def _cvm_command_impl(ctx):
     node = ctx.toolchains[NODE_TOOLCHAIN_TYPE].node
     launcher = ctx.actions.declare_file(ctx.label.name)
-    words = [word.replace("'", "'\\''") for word in ctx.attr.arguments]
     ctx.actions.write(launcher, _LAUNCHER.format(
-        arguments = "".join(["'%s' " % word for word in words]),
+        arguments = "".join([_word(word) + " " for word in ctx.attr.arguments]),
         bundle = runfiles_path(ctx, ctx.file.bundle),
         label = str(ctx.label).replace("@@//", "//"),
         name = ctx.label.name,
@@ -44,11 +51,15 @@ def _cvm_binary_impl(ctx):
         runfiles = ctx.runfiles(files = [node.binary, ctx.file.bundle] + ctx.files.data),
     )]
 
-cvm_binary = rule(
-    implementation = _cvm_binary_impl,
+cvm_command = rule(
+    implementation = _cvm_command_impl,
     attrs = {
-        "arguments": attr.string_list(doc = "Words that come before the user's own."),
-        "bundle": attr.label(mandatory = True, allow_single_file = [".mjs"], doc = "The `js_bundle` to run."),
+        "arguments": attr.string_list(doc = "Words that come before the user's own. `%workspace%/` at a word's start is the source tree."),
+        "bundle": attr.label(
+            allow_single_file = [".mjs"],
+            default = "//tools:cvm.mjs",
+            doc = "What to run: cvm.",
+        ),
         "data": attr.label_list(allow_files = True, doc = "Files it finds in its runfiles."),
     },
     executable = True,

@@ -1,0 +1,29 @@
+"""The one public door of rules_cvm: `load("@rules_cvm//rules:defs.bzl", …)`."""
+
+load("//rules/private:boot_args.bzl", _cvm_boot_args = "cvm_boot_args")
+load("//rules/private:boot_files.bzl", _cvm_boot_files = "cvm_boot_files")
+load("//rules/private:command.bzl", _cvm_command = "cvm_command")
+load("//rules/private:measurements.bzl", _cvm_launch_measurements = "cvm_launch_measurements")
+load("//rules/private:miniature.bzl", _cvm_miniature = "cvm_miniature")
+load("//rules/private:partition.bzl", _cvm_boot_partition = "cvm_boot_partition", _cvm_root_partition = "cvm_root_partition")
+load("//rules/private:proposal.bzl", _cvm_proposal = "cvm_proposal", _cvm_proposal_payload = "cvm_proposal_payload")
+load("//rules/private:records.bzl", _cvm_not_for_production = "cvm_not_for_production", _cvm_sha256 = "cvm_sha256")
+load("//rules/private:tree.bzl", _cvm_initrd = "cvm_initrd", _cvm_tree = "cvm_tree")
+load("//rules/private:update_image.bzl", _cvm_update_image = "cvm_update_image")
+load("//rules/private:validation.bzl", _cvm_validation = "cvm_validation")
+
+cvm_boot_args = _cvm_boot_args
+cvm_boot_files = _cvm_boot_files
+cvm_boot_partition = _cvm_boot_partition
+cvm_command = _cvm_command
+cvm_initrd = _cvm_initrd
+cvm_launch_measurements = _cvm_launch_measurements
+cvm_miniature = _cvm_miniature
+cvm_not_for_production = _cvm_not_for_production
+cvm_proposal = _cvm_proposal
+cvm_proposal_payload = _cvm_proposal_payload
+cvm_root_partition = _cvm_root_partition
+cvm_sha256 = _cvm_sha256
+cvm_tree = _cvm_tree
+cvm_update_image = _cvm_update_image
+cvm_validation = _cvm_validation

@@ -1,0 +1,111 @@
+"""③ Proposals: verified before anything is made from them."""
+
+load("//rules:providers.bzl", "CvmMeasurementsInfo", "CvmPartitionInfo", "CvmProposalInfo", "cvm_proposal_info")
+load(":run_cvm.bzl", "CVM_ATTRS", "CVM_TOOLCHAINS", "run_cvm")
+
+def _cvm_proposal_impl(ctx):
+    requests = [file for file in ctx.files.files if file.basename.endswith(".request.cbor")]
+    certificates = [file for file in ctx.files.files if file not in requests]
+
+    # What stands for a missing proposal has one file and fails when that is built.
+    request = requests[0] if len(requests) == 1 else (certificates or requests)[0]
+    if len(certificates) != 1 or len(requests) > 1:
+        fail("%s: files must be <id>.cbor and <id>.request.cbor, found %s" % (
+            ctx.label,
+            [file.basename for file in ctx.files.files],
+        ))
+    facts = ctx.actions.declare_file(ctx.label.name + ".facts.json")
+    args = ctx.actions.args()
+    args.add(certificates[0])
+    args.add("--request", request)
+    args.add("--network", ctx.attr.network)
+    args.add("--demand-request")
+    if ctx.attr.proposal_id:
+        args.add("--proposal-id", ctx.attr.proposal_id)
+    if ctx.attr.sha256:
+        args.add("--sha256", ctx.attr.sha256)
+    if ctx.attr.request_sha256:
+        args.add("--request-sha256", ctx.attr.request_sha256)
+    if ctx.attr.certified_time_ns:
+        args.add("--certified-time-ns", ctx.attr.certified_time_ns)
+    args.add("--output", facts)
+    run_cvm(
+        ctx,
+        noun = "proposal",
+        verb = "verify",
+        progress = "Verifying the proposal",
+        inputs = [certificates[0], request],
+        outputs = [facts],
+        arguments = args,
+    )
+    return [
+        DefaultInfo(files = depset([facts])),
+        cvm_proposal_info(
+            certificate = certificates[0],
+            request = request,
+            facts = facts,
+            network = ctx.attr.network,
+        ),
+    ]
+
+cvm_proposal = rule(
+    implementation = _cvm_proposal_impl,
+    attrs = dict(
+        CVM_ATTRS,
+        certified_time_ns = attr.string(doc = "The time that the certificate must carry, when a lock says so."),
+        files = attr.label(
+            mandatory = True,
+            allow_files = True,
+            doc = "The certificate `<id>.cbor` and the request `<id>.request.cbor` it answers.",
+        ),
+        network = attr.string(
+            default = "mainnet",
+            values = ["mainnet", "dev"],
+            doc = "Whose root key decides. No attribute takes a key.",
+        ),
+        proposal_id = attr.string(doc = "The id that the proposal must have, when a lock says so."),
+        request_sha256 = attr.string(doc = "The request's sha256, when a lock says so."),
+        sha256 = attr.string(doc = "The certificate's sha256, when a lock says so."),
+    ),
+    provides = [CvmProposalInfo],
+    toolchains = CVM_TOOLCHAINS,
+    doc = """Verifies a certified BlessAlternativeGuestOsVersion proposal.
+
+Makes `<name>.facts.json`: what the certificate proves. Refuses a certificate that the network's root key does not
+vouch for, one that answers another request than `get_proposal_info` of this id at governance, and a proposal that
+was not executed or is no blessing of a GuestOS version.""",
+)
+
+def _cvm_proposal_payload_impl(ctx):
+    out = ctx.actions.declare_file(ctx.label.name)
+    root_hash = ctx.attr.root_partition[CvmPartitionInfo].root_hash
+    if root_hash == None:
+        fail("%s: root_partition must be a root partition" % ctx.label)
+    measurements = ctx.attr.measurements[CvmMeasurementsInfo].measurements
+    args = ctx.actions.args()
+    args.add("--root-hash-file", root_hash)
+    args.add("--measurements", measurements)
+    args.add_all(ctx.attr.chip_ids, before_each = "--chip-id")
+    args.add("--output", out)
+    run_cvm(
+        ctx,
+        noun = "guestos",
+        verb = "payload",
+        progress = "Writing the proposal's payload",
+        inputs = [root_hash, measurements],
+        outputs = [out],
+        arguments = args,
+    )
+    return [DefaultInfo(files = depset([out]))]
+
+cvm_proposal_payload = rule(
+    implementation = _cvm_proposal_payload_impl,
+    attrs = dict(
+        CVM_ATTRS,
+        chip_ids = attr.string_list(doc = "The chips to name, 128 hex digits each."),
+        measurements = attr.label(mandatory = True, providers = [CvmMeasurementsInfo], doc = "The base's launch measurements."),
+        root_partition = attr.label(mandatory = True, providers = [CvmPartitionInfo], doc = "The root partition to bless."),
+    ),
+    toolchains = CVM_TOOLCHAINS,
+    doc = "Writes what a proposer submits: root hash and base measurements, in the shape that governance takes.",
+)

@@ -1,0 +1,141 @@
+"""What the rules hand to each other. Each provider is built through its constructor, which checks the fields."""
+
+def _check(provider, field, value, kind):
+    if type(value) != kind:
+        fail("%s.%s must be a %s, is a %s" % (provider, field, kind, type(value)))
+
+def _check_network(provider, network):
+    if network not in ["mainnet", "dev"]:
+        fail("%s.network must be mainnet or dev, is %r" % (provider, network))
+
+CvmTreeInfo = provider(
+    doc = "A file tree.",
+    fields = {"archive": "File: a deterministic tar with numeric owners, modes and xattrs"},
+)
+
+def cvm_tree_info(archive):
+    """Builds a CvmTreeInfo.
+
+    Args:
+      archive: File, a tar
+    Returns:
+      CvmTreeInfo
+    """
+    _check("CvmTreeInfo", "archive", archive, "File")
+    return CvmTreeInfo(archive = archive)
+
+CvmBootInfo = provider(
+    doc = "What direct boot measures, read out of a boot partition.",
+    fields = {
+        "boot_args": "File: the kernel command lines",
+        "firmware": "File: OVMF_SEV.fd",
+        "initrd": "File: initrd.img",
+        "kernel": "File: vmlinuz",
+    },
+)
+
+def cvm_boot_info(boot_args, firmware, initrd, kernel):
+    """Builds a CvmBootInfo.
+
+    Args:
+      boot_args: File
+      firmware: File
+      initrd: File
+      kernel: File
+    Returns:
+      CvmBootInfo
+    """
+    for field, value in [("boot_args", boot_args), ("firmware", firmware), ("initrd", initrd), ("kernel", kernel)]:
+        _check("CvmBootInfo", field, value, "File")
+    return CvmBootInfo(boot_args = boot_args, firmware = firmware, initrd = initrd, kernel = kernel)
+
+CvmPartitionInfo = provider(
+    doc = "A partition image in its archive.",
+    fields = {
+        "archive": "File: zstd of a sparse tar with the one member partition.img",
+        "kind": "string: boot or root",
+        "root_hash": "File or None: 64 hex digits and a newline; of root partitions only",
+    },
+)
+
+def cvm_partition_info(archive, kind, root_hash = None):
+    """Builds a CvmPartitionInfo.
+
+    Args:
+      archive: File
+      kind: boot or root
+      root_hash: File, for kind root
+    Returns:
+      CvmPartitionInfo
+    """
+    _check("CvmPartitionInfo", "archive", archive, "File")
+    if kind not in ["boot", "root"]:
+        fail("CvmPartitionInfo.kind must be boot or root, is %r" % kind)
+    if kind == "root":
+        _check("CvmPartitionInfo", "root_hash", root_hash, "File")
+    elif root_hash != None:
+        fail("CvmPartitionInfo.root_hash belongs to root partitions only")
+    return CvmPartitionInfo(archive = archive, kind = kind, root_hash = root_hash)
+
+CvmProposalInfo = provider(
+    doc = "A proposal whose certificate was verified by a build action.",
+    fields = {
+        "certificate": "File: the certificate as it goes onto the boot partition",
+        "facts": "File: what was verified, as JSON",
+        "network": "string: mainnet or dev",
+        "request": "File: the request that the certificate answers",
+    },
+)
+
+def cvm_proposal_info(certificate, request, facts, network):
+    """Builds a CvmProposalInfo.
+
+    Args:
+      certificate: File
+      request: File
+      facts: File
+      network: mainnet or dev
+    Returns:
+      CvmProposalInfo
+    """
+    for field, value in [("certificate", certificate), ("request", request), ("facts", facts)]:
+        _check("CvmProposalInfo", field, value, "File")
+    _check_network("CvmProposalInfo", network)
+    return CvmProposalInfo(certificate = certificate, request = request, facts = facts, network = network)
+
+CvmMeasurementsInfo = provider(
+    doc = "Launch measurements.",
+    fields = {"measurements": "File: launch-measurements.json"},
+)
+
+def cvm_measurements_info(measurements):
+    """Builds a CvmMeasurementsInfo.
+
+    Args:
+      measurements: File
+    Returns:
+      CvmMeasurementsInfo
+    """
+    _check("CvmMeasurementsInfo", "measurements", measurements, "File")
+    return CvmMeasurementsInfo(measurements = measurements)
+
+CvmUpdateImageInfo = provider(
+    doc = "An update image that passed validation while it was packed.",
+    fields = {
+        "image": "File: update-img.tar.zst",
+        "network": "string: mainnet or dev",
+    },
+)
+
+def cvm_update_image_info(image, network):
+    """Builds a CvmUpdateImageInfo.
+
+    Args:
+      image: File
+      network: mainnet or dev
+    Returns:
+      CvmUpdateImageInfo
+    """
+    _check("CvmUpdateImageInfo", "image", image, "File")
+    _check_network("CvmUpdateImageInfo", network)
+    return CvmUpdateImageInfo(image = image, network = network)
