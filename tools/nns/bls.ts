@@ -1,0 +1,55 @@
+import { bls12_381 } from '@noble/curves/bls12-381';
+import { equalBytes } from '../bytes/compare.ts';
+import { trustError } from '../errors.ts';
+import type { CvmError } from '../errors.ts';
+
+/** A compressed point of G1. */
+export const SIGNATURE_BYTES = 48;
+
+/**
+ * Whether `signature` is the one signature over `message` by `key`: BLS12-381, signatures in G1, keys in G2, suite
+ * `BLS_SIG_BLS12381G1_XMD:SHA-256_SSWU_RO_NUL_`. Both points must be in their prime-order subgroup, must not be the
+ * point at infinity, and must be in the one compressed encoding of that point: the library reduces coordinates
+ * modulo the field prime, which would give a signature a second encoding.
+ *
+ * @param key 96 bytes
+ * @param signature 48 bytes
+ * @returns false when both are good points and the signature is not over this message by this key
+ * @throws CvmError trust BLS_KEY_POINT | BLS_SIGNATURE_POINT
+ */
+export function verifyBls(key: Uint8Array, signature: Uint8Array, message: Uint8Array): boolean {
+  const { G1, G2, shortSignatures } = bls12_381;
+  const keyPoint = decodePoint(G2.Point, key, () => badPoint('BLS_KEY_POINT', 'public key'));
+  const signaturePoint = decodePoint(G1.Point, signature, () => badPoint('BLS_SIGNATURE_POINT', 'signature'));
+  // Copied: the library hashes what `.buffer` holds when it is given a view of a pool.
+  return shortSignatures.verify(signaturePoint, shortSignatures.hash(new Uint8Array(message)), keyPoint);
+}
+
+interface DecodablePoint {
+  is0(): boolean;
+  toBytes(compressed: boolean): Uint8Array;
+  assertValidity(): void;
+}
+
+function decodePoint<P extends DecodablePoint>(
+  group: { fromBytes(bytes: Uint8Array): P },
+  encoded: Uint8Array,
+  refusal: (cause?: unknown) => CvmError,
+): P {
+  const bytes = new Uint8Array(encoded);
+  let point: P;
+  try {
+    point = group.fromBytes(bytes);
+    point.assertValidity();
+  } catch (cause) {
+    throw refusal(cause);
+  }
+  if (point.is0() || !equalBytes(point.toBytes(true), bytes)) throw refusal();
+  return point;
+}
+
+function badPoint(code: string, what: string): CvmError {
+  return trustError(code, `the ${what} is not a valid point`, {
+    facts: [['demanded', 'canonical compressed encoding, on the curve, in the subgroup, not infinity']],
+  });
+}
