@@ -1,0 +1,186 @@
+import { equalBytes } from '../bytes/compare.ts';
+import { bytesToHex } from '../bytes/hex.ts';
+import { mismatchError, type Fact } from '../errors.ts';
+import type { ProposalFacts } from '../proposal/facts.ts';
+import { slotOf } from './boot-args.ts';
+import type { LaunchMeasurement } from './measurements.ts';
+import { nearestBlessed } from './nearest-blessed.ts';
+
+export interface ValidationInput {
+  /** From verified bytes; nothing else can make one. */
+  readonly facts: ProposalFacts;
+  /** Of the base release, as measured from its boot partition. */
+  readonly measurements?: readonly LaunchMeasurement[] | undefined;
+  /** 64 lower-case hex digits: of the new root partition. */
+  readonly rootHash?: string | undefined;
+  /** 64 bytes: the node that is to start the image. */
+  readonly chipId?: Uint8Array | undefined;
+}
+
+export type CheckName = 'proposal' | 'measurements' | 'root-hash' | 'chip-id';
+
+export interface Check {
+  readonly name: CheckName;
+  /** A check that fails is an error, never a verdict. */
+  readonly status: 'ok' | 'skipped';
+  readonly detail: string;
+}
+
+/** A measurement that is both computed and blessed. Texts are as computed here; null where unknown. */
+export interface Match {
+  readonly measurement: string;
+  readonly slot: string | null;
+  readonly vcpuType: string | null;
+  readonly kernelCmdline: string | null;
+}
+
+/** What is known to fit the proposal. It exists only when every check that was made has passed. */
+export interface Verdict {
+  readonly ok: true;
+  readonly network: ProposalFacts['network'];
+  readonly proposalId: string;
+  readonly requestBound: boolean;
+  readonly rootHash: string | null;
+  readonly checks: readonly Check[];
+  readonly matched: readonly Match[];
+}
+
+/**
+ * Decides whether a recovery image fits an executed proposal: some measurement of the base is blessed, the root hash is the
+ * proposal's, the chip is listed. What is not given is skipped, and the verdict says so.
+ *
+ * @throws CvmError mismatch MEASUREMENT_NOT_BLESSED | ROOT_HASH_MISMATCH | CHIP_NOT_LISTED
+ */
+export function validateGuestOs(input: ValidationInput): Verdict {
+  const { facts } = input;
+  const measured = checkMeasurements(facts, input.measurements);
+  return {
+    ok: true,
+    network: facts.network,
+    proposalId: facts.proposalId.toString(),
+    requestBound: facts.requestBound,
+    rootHash: input.rootHash ?? null,
+    checks: [
+      {
+        name: 'proposal',
+        status: 'ok',
+        detail: facts.requestBound
+          ? `proposal ${facts.proposalId} executed on ${facts.network}, bound to its request`
+          : `proposal ${facts.proposalId} executed on ${facts.network}; without its request, which call was answered is not proven`,
+      },
+      measured.check,
+      checkRootHash(facts, input.rootHash),
+      checkChip(facts, input.chipId),
+    ],
+    matched: measured.matched,
+  };
+}
+
+function checkMeasurements(
+  facts: ProposalFacts,
+  measurements: readonly LaunchMeasurement[] | undefined,
+): { readonly check: Check; readonly matched: readonly Match[] } {
+  if (measurements === undefined) return { check: skipped('measurements'), matched: [] };
+  const blessed = new Set(facts.measurements.map(({ measurement }) => bytesToHex(measurement)));
+  const matched = measurements
+    .map(({ measurement, kernelCmdline, vcpuType }): Match => ({
+      measurement: bytesToHex(measurement),
+      slot: (kernelCmdline === null ? undefined : slotOf(kernelCmdline)) ?? null,
+      vcpuType,
+      kernelCmdline,
+    }))
+    .filter(({ measurement }) => blessed.has(measurement));
+  if (matched.length === 0) throw notBlessed(facts, measurements);
+  const names = matched.map(({ slot, vcpuType }) => `${vcpuType ?? 'unknown CPU'} slot ${slot ?? 'unknown'}`);
+  return {
+    check: {
+      name: 'measurements',
+      status: 'ok',
+      detail: `${matched.length} of ${measurements.length} measurements are among the ${blessed.size} blessed: ${[...new Set(names)].join(', ')}`,
+    },
+    matched,
+  };
+}
+
+function notBlessed(facts: ProposalFacts, measurements: readonly LaunchMeasurement[]): Error {
+  const shown = measurements.slice(0, 4);
+  const nearest = nearestBlessed(measurements, facts.measurements);
+  return mismatchError(
+    'MEASUREMENT_NOT_BLESSED',
+    'no SEV-SNP launch measurement of the boot partition is among those that the proposal blesses',
+    {
+      facts: [
+        ['proposal', facts.proposalId],
+        ['network', facts.network],
+        ['blessed', `${facts.measurements.length} measurements`],
+        ['computed', `${measurements.length} measurements`],
+        ...shown.map(({ measurement, vcpuType }): Fact => [
+          vcpuType ?? 'unknown CPU',
+          bytesToHex(measurement),
+        ]),
+        ...(measurements.length > shown.length
+          ? [['more', `${measurements.length - shown.length}`] satisfies Fact]
+          : []),
+      ],
+      nearest: nearest.finding,
+      mend: nearest.mend,
+    },
+  );
+}
+
+function checkRootHash(facts: ProposalFacts, rootHash: string | undefined): Check {
+  if (rootHash === undefined) return skipped('root-hash');
+  if (rootHash !== facts.rootfsHash) {
+    throw mismatchError('ROOT_HASH_MISMATCH', 'the root partition is not the one that the proposal names', {
+      facts: [
+        ['proposal', facts.proposalId],
+        ['proposal rootfs_hash', facts.rootfsHash],
+        ['verity root hash', rootHash],
+      ],
+      mend: 'build the root partition from the revision that the proposal was made from, or put a new proposal to the vote',
+    });
+  }
+  return { name: 'root-hash', status: 'ok', detail: `root hash ${rootHash}` };
+}
+
+/** At most so many differing hex digits are a slip of the hand. */
+const TYPING_SLIPS = 8;
+
+function checkChip(facts: ProposalFacts, chipId: Uint8Array | undefined): Check {
+  if (chipId === undefined) return skipped('chip-id');
+  const index = facts.chipIds.findIndex((listed) => equalBytes(listed, chipId));
+  if (index < 0) {
+    const wanted = bytesToHex(chipId);
+    const near = facts.chipIds
+      .map((listed) => bytesToHex(listed))
+      .find((listed) => differingDigits(listed, wanted) <= TYPING_SLIPS);
+    throw mismatchError('CHIP_NOT_LISTED', 'the proposal does not list this chip', {
+      facts: [
+        ['proposal', facts.proposalId],
+        ['chip id', wanted],
+        ['listed', `${facts.chipIds.length} chips`],
+        ...facts.chipIds.slice(0, 4).map((listed, i): Fact => [`chip ${i + 1}`, bytesToHex(listed)]),
+      ],
+      ...(near === undefined
+        ? {}
+        : { nearest: `${near} differs in ${differingDigits(near, wanted)} digits: a slip?` }),
+      mend: 'take the chip id from the node itself; a chip that is not listed needs a new proposal',
+    });
+  }
+  return { name: 'chip-id', status: 'ok', detail: `chip ${index + 1} of ${facts.chipIds.length} listed` };
+}
+
+function differingDigits(a: string, b: string): number {
+  let count = Math.abs(a.length - b.length);
+  for (let i = 0; i < Math.min(a.length, b.length); i++) if (a[i] !== b[i]) count++;
+  return count;
+}
+
+function skipped(name: CheckName): Check {
+  return { name, status: 'skipped', detail: 'not given' };
+}
+
+/** One line of JSON and a newline; keys in the order of {@link Verdict}. */
+export function verdictJson(verdict: Verdict): string {
+  return `${JSON.stringify(verdict)}\n`;
+}
