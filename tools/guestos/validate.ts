@@ -13,8 +13,8 @@ export interface ValidationInput {
   readonly measurements?: readonly LaunchMeasurement[] | undefined;
   /** 64 lower-case hex digits: of the new root partition. */
   readonly rootHash?: string | undefined;
-  /** 64 bytes: the node that is to start the image. */
-  readonly chipId?: Uint8Array | undefined;
+  /** 64 bytes each: the nodes that are to start the image. All of them must be listed. */
+  readonly chipIds?: readonly Uint8Array[] | undefined;
 }
 
 export type CheckName = 'proposal' | 'measurements' | 'root-hash' | 'chip-id';
@@ -47,7 +47,7 @@ export interface Verdict {
 
 /**
  * Decides whether a recovery image fits an executed proposal: some measurement of the base is blessed, the root hash is the
- * proposal's, the chip is listed. What is not given is skipped, and the verdict says so.
+ * proposal's, the chips are listed. What is not given is skipped, and the verdict says so.
  *
  * @throws CvmError mismatch MEASUREMENT_NOT_BLESSED | ROOT_HASH_MISMATCH | CHIP_NOT_LISTED
  */
@@ -70,7 +70,7 @@ export function validateGuestOs(input: ValidationInput): Verdict {
       },
       measured.check,
       checkRootHash(facts, input.rootHash),
-      checkChip(facts, input.chipId),
+      checkChips(facts, input.chipIds ?? []),
     ],
     matched: measured.matched,
   };
@@ -146,28 +146,31 @@ function checkRootHash(facts: ProposalFacts, rootHash: string | undefined): Chec
 /** At most so many differing hex digits are a slip of the hand. */
 const TYPING_SLIPS = 8;
 
-function checkChip(facts: ProposalFacts, chipId: Uint8Array | undefined): Check {
-  if (chipId === undefined) return skipped('chip-id');
-  const index = facts.chipIds.findIndex((listed) => equalBytes(listed, chipId));
-  if (index < 0) {
-    const wanted = bytesToHex(chipId);
-    const near = facts.chipIds
-      .map((listed) => bytesToHex(listed))
-      .find((listed) => differingDigits(listed, wanted) <= TYPING_SLIPS);
-    throw mismatchError('CHIP_NOT_LISTED', 'the proposal does not list this chip', {
-      facts: [
-        ['proposal', facts.proposalId],
-        ['chip id', wanted],
-        ['listed', `${facts.chipIds.length} chips`],
-        ...facts.chipIds.slice(0, 4).map((listed, i): Fact => [`chip ${i + 1}`, bytesToHex(listed)]),
-      ],
-      ...(near === undefined
-        ? {}
-        : { nearest: `${near} differs in ${differingDigits(near, wanted)} digits: a slip?` }),
-      mend: 'take the chip id from the node itself; a chip that is not listed needs a new proposal',
-    });
+function checkChips(facts: ProposalFacts, chipIds: readonly Uint8Array[]): Check {
+  if (chipIds.length === 0) return skipped('chip-id');
+  for (const chipId of chipIds) {
+    if (!facts.chipIds.some((listed) => equalBytes(listed, chipId))) throw notListed(facts, chipId);
   }
-  return { name: 'chip-id', status: 'ok', detail: `chip ${index + 1} of ${facts.chipIds.length} listed` };
+  const count = chipIds.length === 1 ? 'the chip is' : `all ${chipIds.length} chips are`;
+  return { name: 'chip-id', status: 'ok', detail: `${count} among the ${facts.chipIds.length} listed` };
+}
+
+function notListed(facts: ProposalFacts, chipId: Uint8Array): Error {
+  const wanted = bytesToHex(chipId);
+  const listed = facts.chipIds.map((chip) => bytesToHex(chip));
+  const near = listed.find((chip) => differingDigits(chip, wanted) <= TYPING_SLIPS);
+  return mismatchError('CHIP_NOT_LISTED', 'the proposal does not list this chip', {
+    facts: [
+      ['proposal', facts.proposalId],
+      ['chip id', wanted],
+      ['listed', `${listed.length} chips`],
+      ...listed.slice(0, 4).map((chip, i): Fact => [`chip ${i + 1}`, chip]),
+    ],
+    ...(near === undefined
+      ? {}
+      : { nearest: `${near} differs in ${differingDigits(near, wanted)} digits: a slip?` }),
+    mend: 'take the chip id from the node itself; a chip that is not listed needs a new proposal',
+  });
 }
 
 function differingDigits(a: string, b: string): number {
