@@ -1,0 +1,58 @@
+/**
+ * What the tool costs, as whole processes, with ratios from one run: `./bazelw run //test/bench`.
+ * Nothing here passes or fails; figures of one machine are worth nothing on another, their ratios are.
+ */
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+
+const workspace = process.env['BUILD_WORKSPACE_DIRECTORY'];
+if (workspace === undefined) throw new Error('start it with ./bazelw run //test/bench');
+const image = '//ic-os/guestos/envs/sev-recovery:update-img';
+
+/** Seconds of each of `runs` calls, ascending. */
+function time(runs: number, command: string, words: readonly string[], before?: () => void): number[] {
+  const seconds: number[] = [];
+  for (let run = 0; run < runs; run++) {
+    before?.();
+    const start = performance.now();
+    const { status, stderr } = spawnSync(command, words, { cwd: workspace, encoding: 'utf8' });
+    seconds.push((performance.now() - start) / 1000);
+    if (status !== 0) throw new Error(`${command} ${words.join(' ')} ended with ${status ?? 'a signal'}:\n${stderr}`);
+  }
+  return seconds.sort((a, b) => a - b);
+}
+
+const bazel = (...words: readonly string[]): (() => void) => () => void time(1, './bazelw', words);
+
+interface Row {
+  readonly name: string;
+  readonly seconds: readonly number[];
+  readonly against?: number;
+}
+
+const median = (seconds: readonly number[]): number => seconds[Math.floor(seconds.length / 2)] ?? Number.NaN;
+
+const cvm = join(workspace, 'bazel-bin/tools/cvm');
+bazel('build', image, '//tools:cvm')();
+const node = time(21, process.execPath, ['-e', '0']);
+const version = time(21, cvm, ['--version']);
+const help = time(11, cvm, ['--help']);
+const clean = time(3, './bazelw', ['build', image], bazel('clean'));
+bazel('build', '//tools:cvm')();
+const nothing = time(5, './bazelw', ['build', image]);
+
+const rows: readonly Row[] = [
+  { name: 'node -e 0', seconds: node },
+  { name: 'cvm --version', seconds: version, against: median(node) },
+  { name: 'cvm --help', seconds: help, against: median(node) },
+  { name: 'no-op build of update-img', seconds: nothing, against: median(clean) },
+  { name: 'clean build of update-img', seconds: clean },
+];
+const show = (seconds: number): string => seconds.toFixed(3).padStart(8);
+let table = 'whole processes, seconds                min   median      max   ratio\n';
+for (const { name, seconds, against } of rows) {
+  const ratio = against === undefined ? '' : (median(seconds) / against).toFixed(2).padStart(8);
+  table += `${name.padEnd(34)}${show(seconds[0] ?? Number.NaN)} ${show(median(seconds))} ${show(seconds.at(-1) ?? Number.NaN)}${ratio}\n`;
+}
+process.stdout.write(table);
