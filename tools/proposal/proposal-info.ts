@@ -85,6 +85,11 @@ const REPLY: Shape = {
  */
 export function decodeProposalInfo(reply: Uint8Array): ProposalInfo {
   const message = readCandid(reply, 'reply of the governance canister');
+  if (message.types.length > 1) {
+    throw formatError('CANDID_TYPE', 'the reply of the governance canister has more than one value', {
+      facts: [['values', message.types.length]],
+    });
+  }
   const ref = message.types[0];
   const [info] = decodeReply(reply) ?? [];
   if (ref === undefined || info === undefined) {
