@@ -1,0 +1,196 @@
+import { isZero } from '../bytes/compare.ts';
+import { sourceFromBytes, sparseSource, type ByteSource, type Piece } from '../bytes/source.ts';
+import { utf8Bytes } from '../bytes/text.ts';
+import { unitSource } from '../bytes/unit-source.ts';
+import { usageError } from '../errors.ts';
+import type { TreeEntry } from '../tree/entry.ts';
+import { BlockAllocator } from './block-allocator.ts';
+import { checksumSeed } from './checksum.ts';
+import {
+  blockBitmapBlock,
+  defaultInodeCount,
+  groupBlocks,
+  groupStart,
+  hasSuperblock,
+  planGeometry,
+  type Geometry,
+} from './geometry.ts';
+import { makeBitmap, makeDescriptors, makeSuperblock, type GroupUse } from './group-writer.ts';
+import type { InodePlan } from './inode-plan.ts';
+import { makeSlot } from './inode-writer.ts';
+import { FIRST_INODE, LABEL_BYTES, SUPERBLOCK_OFFSET, UUID_BYTES } from './layout.ts';
+import { placeInode } from './placement.ts';
+import { BLOCK_BYTES, SLOT_BYTES, SLOTS_PER_BLOCK } from './profile.ts';
+import { planTree, type TreePlan } from './tree-plan.ts';
+
+export interface Ext4Options {
+  /** Of the image. What is left behind the last whole block or group is zero. */
+  readonly sizeBytes: number;
+  /** 16 bytes in printed order, not all zero: a repairing e2fsck replaces a zero UUID by a random one. */
+  readonly uuid: Uint8Array;
+  /** 16 bytes, not all zero: what names in indexed directories are hashed with. */
+  readonly hashSeed: Uint8Array;
+  /** At most 16 bytes of UTF-8. */
+  readonly label: string;
+  /** Superblock times, and those of a root or lost+found that the tree does not give. Unsigned 32 bits. */
+  readonly epochSec: number;
+  /** At least so many inodes; without it one per 16 KiB, or what the tree needs and some to spare. */
+  readonly inodeCount?: number;
+}
+
+/**
+ * An ext4 file system as a function of entries and options alone: the order of the list, the clock and the machine
+ * have no part in it. Nothing is copied: file contents are read from their entries when the image is read, metadata
+ * is made on the way, free space and empty inode tables are holes.
+ *
+ * Known holes of a file's content (what lies outside its extents, by whole blocks) stay holes in the file; zeros
+ * inside its extents are stored. Access, change and creation times are the modification time; a time outside 1901
+ * to 2446 becomes the nearest one inside.
+ *
+ * Source: the profile of profile.ts; Linux Documentation/filesystems/ext4.
+ *
+ * @param entries in any order; a directory's entry must be among them for every path but the root and lost+found
+ * @throws CvmError usage EXT4_OPTION | EXT4_SIZE | EXT4_INODE_COUNT | EXT4_FULL, and those of {@link planTree}
+ */
+export function writeExt4(entries: readonly TreeEntry[], options: Ext4Options): ByteSource {
+  checkOptions(options);
+  const tree = planTree(entries, options.epochSec);
+  const geometry = planGeometry(
+    options.sizeBytes,
+    options.inodeCount ?? defaultInodeCount(options.sizeBytes, tree.lastInode),
+  );
+  checkInodes(geometry, tree, options);
+
+  const seed = checksumSeed(options.uuid);
+  const allocator = new BlockAllocator(geometry);
+  const context = { checksumSeed: seed, hashSeed: options.hashSeed };
+  const data = tree.inodes.flatMap((inode) => placeInode(inode, allocator, context));
+  checkRoom(allocator, options);
+  const pieces = data.concat(groupPieces(geometry, tree, allocator, options, seed));
+  return sparseSource(
+    options.sizeBytes,
+    pieces.sort((a, b) => a.offset - b.offset),
+  );
+}
+
+function checkOptions({ uuid, hashSeed, label, epochSec }: Ext4Options): void {
+  for (const [what, bytes] of [
+    ['UUID', uuid],
+    ['hash seed', hashSeed],
+  ] as const) {
+    if (bytes.length !== UUID_BYTES || isZero(bytes)) {
+      throw usageError('EXT4_OPTION', `the ${what} of an ext4 file system has to be 16 bytes, not all zero`);
+    }
+  }
+  const labelBytes = utf8Bytes(label);
+  if (labelBytes.length > LABEL_BYTES || labelBytes.includes(0) || !label.isWellFormed()) {
+    throw usageError('EXT4_OPTION', 'an ext4 label has at most 16 bytes of UTF-8 and no NUL', {
+      facts: [
+        ['label', label],
+        ['length', `${labelBytes.length} bytes`],
+      ],
+    });
+  }
+  if (!Number.isInteger(epochSec) || epochSec < 0 || epochSec >= 2 ** 32) {
+    throw usageError('EXT4_OPTION', 'the times of an ext4 superblock are seconds of 32 bits', {
+      facts: [['epoch', epochSec]],
+    });
+  }
+}
+
+function checkInodes(geometry: Geometry, tree: TreePlan, { inodeCount }: Ext4Options): void {
+  const available = geometry.inodesPerGroup * geometry.groupCount;
+  if (tree.lastInode <= available) return;
+  throw usageError('EXT4_FULL', 'the tree does not fit: there are too few inodes', {
+    facts: [
+      ['needed', `${tree.lastInode} inodes, eleven of them the file system's own`],
+      ['there are', available],
+      ['missing', `${tree.lastInode - available} inodes`],
+    ],
+    mend: `ask for at least ${tree.lastInode} inodes instead of ${inodeCount ?? available}, or for none: the default fits`,
+  });
+}
+
+function checkRoom(allocator: BlockAllocator, { sizeBytes }: Ext4Options): void {
+  const missing = allocator.missingBlocks;
+  if (missing === 0) return;
+  throw usageError('EXT4_FULL', 'the tree does not fit: there are too few blocks', {
+    facts: [
+      ['needed', `${allocator.allocatedBlocks + missing} blocks of 4096 bytes, besides the tables`],
+      ['there are', allocator.allocatedBlocks],
+      ['missing', `${missing} blocks`],
+      ['size', `${sizeBytes} bytes`],
+    ],
+    mend: `give a size of at least ${sizeBytes + missing * BLOCK_BYTES} bytes (more if that adds a group with its tables), or a smaller tree`,
+  });
+}
+
+/** Superblocks, descriptors, bitmaps and the used part of inode tables. */
+function groupPieces(
+  geometry: Geometry,
+  tree: TreePlan,
+  allocator: BlockAllocator,
+  options: Ext4Options,
+  seed: number,
+): Piece[] {
+  const byNumber: (InodePlan | undefined)[] = new Array<undefined>(tree.lastInode + 1).fill(undefined);
+  for (const inode of tree.inodes) byNumber[inode.number] = inode;
+  const groups = groupUses(geometry, tree, allocator);
+  const descriptors = sourceFromBytes(makeDescriptors(geometry, groups, seed));
+
+  const pieces: Piece[] = [];
+  groups.forEach((use, group) => {
+    const start = groupStart(group) * BLOCK_BYTES;
+    if (hasSuperblock(group)) {
+      const superblock = makeSuperblock(geometry, groups, options, group);
+      // Only the first block leaves room for a boot sector before the superblock.
+      pieces.push({
+        offset: group === 0 ? SUPERBLOCK_OFFSET : start,
+        source: sourceFromBytes(superblock),
+      });
+      pieces.push({ offset: start + BLOCK_BYTES, source: descriptors });
+    }
+    const bitmaps = blockBitmapBlock(geometry, group) * BLOCK_BYTES;
+    const makeBitmaps = (index: number): Uint8Array =>
+      index === 0
+        ? makeBitmap(use.usedBlocks, groupBlocks(geometry, group))
+        : makeBitmap(use.usedInodes, geometry.inodesPerGroup);
+    pieces.push({ offset: bitmaps, source: unitSource(BLOCK_BYTES, 2, makeBitmaps) });
+    const firstInode = group * geometry.inodesPerGroup + 1;
+    pieces.push({
+      offset: bitmaps + 2 * BLOCK_BYTES,
+      source: unitSource(BLOCK_BYTES, Math.ceil(use.usedInodes / SLOTS_PER_BLOCK), (index) =>
+        makeTableBlock(byNumber, firstInode + index * SLOTS_PER_BLOCK, seed),
+      ),
+    });
+  });
+  return pieces;
+}
+
+function groupUses(geometry: Geometry, tree: TreePlan, allocator: BlockAllocator): GroupUse[] {
+  const { inodesPerGroup, groupCount } = geometry;
+  const directories = new Array<number>(groupCount).fill(0);
+  for (const { number, entry } of tree.inodes) {
+    const group = Math.floor((number - 1) / inodesPerGroup);
+    if (entry.type === 'dir') directories[group] = (directories[group] ?? 0) + 1;
+  }
+  const used = Math.max(tree.lastInode, FIRST_INODE);
+  return directories.map((count, group) => ({
+    usedBlocks: allocator.usedBlocks(group),
+    usedInodes: Math.min(Math.max(used - group * inodesPerGroup, 0), inodesPerGroup),
+    directories: count,
+  }));
+}
+
+function makeTableBlock(
+  inodes: readonly (InodePlan | undefined)[],
+  firstInode: number,
+  seed: number,
+): Uint8Array {
+  const block = new Uint8Array(BLOCK_BYTES);
+  for (let slot = 0; slot < SLOTS_PER_BLOCK; slot++) {
+    const inode = inodes[firstInode + slot];
+    if (inode !== undefined) block.set(makeSlot(inode, seed), slot * SLOT_BYTES);
+  }
+  return block;
+}
