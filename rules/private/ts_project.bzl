@@ -68,11 +68,44 @@ def _ts_project_impl(ctx):
         execution_requirements = {"block-network": "1"},
         toolchain = NODE_TOOLCHAIN_TYPE,
     )
-    root = config.dirname + "/" + out
     return [
         DefaultInfo(files = depset(outputs)),
-        TsProjectInfo(javascript = depset(outputs), root = root, sources = sources),
+        OutputGroupInfo(_validation = depset([_validate_options(ctx, node, config, node_modules)])),
+        TsProjectInfo(javascript = depset(outputs), root = config.dirname + "/" + out, sources = sources),
     ]
+
+def _validate_options(ctx, node, config, node_modules):
+    """Has @bazel/typescript check that the compiler options are those that the declared outputs rely on."""
+    checked = ctx.actions.declare_file(ctx.label.name + ".options_checked")
+    args = ctx.actions.args()
+    args.add(node_modules + "/@bazel/typescript/internal/ts_project_options_validator.js")
+    args.add(config)
+    args.add(checked)
+    args.add(str(ctx.label).replace("@@//", "//"))
+    args.add(json.encode({
+        "allow_js": False,
+        "composite": False,
+        "declaration": False,
+        "declaration_map": False,
+        "emit_declaration_only": False,
+        "incremental": False,
+        "preserve_jsx": False,
+        "resolve_json_module": False,
+        "source_map": False,
+        "ts_build_info_file": "",
+    }))
+    ctx.actions.run(
+        executable = node.binary,
+        arguments = [args],
+        inputs = [config, ctx.file.tsconfig] + ctx.files._validator,
+        outputs = [checked],
+        mnemonic = "TsValidateOptions",
+        progress_message = "Checking compiler options %{label}",
+        env = {},
+        execution_requirements = {"block-network": "1"},
+        toolchain = NODE_TOOLCHAIN_TYPE,
+    )
+    return checked
 
 ts_project = rule(
     implementation = _ts_project_impl,
@@ -100,6 +133,7 @@ ts_project = rule(
             default = "@cvm_npm//:package.json",
             allow_single_file = True,
         ),
+        "_validator": attr.label(default = "@cvm_npm//:@bazel/typescript"),
         "_packages": attr.label_list(default = [
             "@cvm_npm//:@dfinity/agent",
             "@cvm_npm//:@dfinity/candid",

@@ -1,0 +1,13 @@
+import { BUILD_COMMANDS } from './build-table.ts';
+import type { CommandEntry } from './command.ts';
+
+/** All commands of the tool, by noun and verb. */
+export const COMMANDS: readonly CommandEntry[] = [
+  ...BUILD_COMMANDS,
+  {
+    noun: 'proposal',
+    verb: 'download',
+    summary: 'download a certified proposal, and keep it if it verifies',
+    load: () => import('./proposal-download.ts'),
+  } satisfies CommandEntry,
+].toSorted((a, b) => (`${a.noun} ${a.verb}` < `${b.noun} ${b.verb}` ? -1 : 1));
