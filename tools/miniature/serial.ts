@@ -1,5 +1,4 @@
-import type { Assembler} from './x86-assembler.ts';
-import { AH, AL, DX, EBX } from './x86-assembler.ts';
+import { AH, AL, DX, EBX, type Assembler } from './x86-assembler.ts';
 
 /** I/O ports of the first 16550, and the bits used. Source: National Semiconductor PC16550D data sheet, table II. */
 const COM1 = 0x3f8;
