@@ -1,9 +1,9 @@
 import { digestBytes } from '../bytes/digest.ts';
 import { asSource, type ByteSource } from '../bytes/source.ts';
 import { formatError, usageError } from '../errors.ts';
-import { LaunchContext } from './gctx.ts';
+import { LaunchContext, PAGE_BYTES } from './gctx.ts';
 import { checkVcpus, measureSection, requireWholePages } from './launch-digest.ts';
-import { parseOvmf, requireSections, requireSvsmLaunchOffset } from './ovmf.ts';
+import { parseOvmf, requireSections, requireSvsmLaunchOffset, type Ovmf } from './ovmf.ts';
 import { buildSvsmVmsa } from './vmsa.ts';
 
 export interface SvsmLaunchInput {
@@ -20,16 +20,45 @@ export interface SvsmLaunchInput {
 const FOUR_GIB = 0x1_0000_0000;
 
 /**
+ * Where the vCPUs start: the SVSM's entry point in guest physical memory.
+ * @throws CvmError usage SVSM_VARS_SIZE; format OVMF_* of the SVSM image, OVMF_NO_SVSM_INFO, SVSM_LAYOUT
+ */
+export function svsmEntryGpa(input: Omit<SvsmLaunchInput, 'vcpus' | 'vcpuSig'>): number {
+  const layout = layOut(input);
+  return layout.svsmGpa + layout.launchOffset;
+}
+
+/**
  * SEV-SNP launch digest of early COCONUT-SVSM under QEMU: firmware code below 4 GiB, variables below it, the SVSM below
  * those. The SVSM's own metadata sections are prepared, OVMF's are not, and there are no kernel hashes.
  * Current COCONUT-SVSM boots from IGVM and is measured from that file instead.
  *
- * @throws CvmError usage VCPU_COUNT | SVSM_VARS_SIZE; format OVMF_* of the SVSM image, OVMF_NO_SVSM_INFO, SVSM_LAYOUT
+ * @throws CvmError usage VCPU_COUNT; format OVMF_SIZE, and as {@link svsmEntryGpa}
  */
 export function svsmLaunchDigest(input: SvsmLaunchInput): Uint8Array {
+  checkVcpus(input.vcpus);
+  const { firmware, svsm, ovmf, firmwareGpa, svsmGpa, launchOffset } = layOut(input);
+  const context = new LaunchContext();
+  context.normalPages(firmwareGpa, firmware);
+  context.normalPages(svsmGpa, svsm);
+  for (const section of requireSections(ovmf)) measureSection(context, section, 'QEMU', undefined);
+  const vmsa = digestBytes('sha384', buildSvsmVmsa(svsmGpa + launchOffset, input.vcpuSig));
+  for (let vcpu = 0; vcpu < input.vcpus; vcpu++) context.vmsaPage(vmsa);
+  return context.digest;
+}
+
+interface SvsmLayout {
+  readonly firmware: ByteSource;
+  readonly svsm: ByteSource;
+  readonly ovmf: Ovmf;
+  readonly firmwareGpa: number;
+  readonly svsmGpa: number;
+  readonly launchOffset: number;
+}
+
+function layOut(input: Omit<SvsmLaunchInput, 'vcpus' | 'vcpuSig'>): SvsmLayout {
   const firmware = asSource(input.firmware);
   const svsm = asSource(input.svsm);
-  checkVcpus(input.vcpus);
   if (!Number.isSafeInteger(input.varsSizeBytes) || input.varsSizeBytes <= 0) {
     throw usageError('SVSM_VARS_SIZE', 'the variable store needs a size', {
       facts: [['found', input.varsSizeBytes]],
@@ -41,7 +70,7 @@ export function svsmLaunchDigest(input: SvsmLaunchInput): Uint8Array {
   const launchOffset = requireSvsmLaunchOffset(ovmf);
   const firmwareGpa = FOUR_GIB - firmware.sizeBytes;
   const svsmGpa = firmwareGpa - input.varsSizeBytes - svsm.sizeBytes;
-  if (svsmGpa < 0 || launchOffset >= svsm.sizeBytes) {
+  if (svsmGpa < 0 || svsmGpa % PAGE_BYTES !== 0 || launchOffset >= svsm.sizeBytes) {
     throw formatError('SVSM_LAYOUT', 'the SVSM image does not fit its place below the firmware', {
       facts: [
         ['firmware', `${firmware.sizeBytes} bytes`],
@@ -51,11 +80,5 @@ export function svsmLaunchDigest(input: SvsmLaunchInput): Uint8Array {
       ],
     });
   }
-  const context = new LaunchContext();
-  context.normalPages(firmwareGpa, firmware);
-  context.normalPages(svsmGpa, svsm);
-  for (const section of requireSections(ovmf)) measureSection(context, section, 'QEMU', undefined);
-  const vmsa = digestBytes('sha384', buildSvsmVmsa(svsmGpa + launchOffset, input.vcpuSig));
-  for (let vcpu = 0; vcpu < input.vcpus; vcpu++) context.vmsaPage(vmsa);
-  return context.digest;
+  return { firmware, svsm, ovmf, firmwareGpa, svsmGpa, launchOffset };
 }
