@@ -23,10 +23,15 @@ import { placeInode } from './placement.ts';
 import { BLOCK_BYTES, SLOT_BYTES, SLOTS_PER_BLOCK } from './profile.ts';
 import { planTree, type TreePlan } from './tree-plan.ts';
 
+const HASH_SEED_BYTES = 16;
+
 export interface Ext4Options {
   /** Of the image. What is left behind the last whole block or group is zero. */
   readonly sizeBytes: number;
-  /** 16 bytes in printed order, not all zero: a repairing e2fsck replaces a zero UUID by a random one. */
+  /**
+   * 16 bytes in printed order. All zero is none (what `mkfs.ext4 -U clear` makes); a repairing e2fsck would then
+   * replace it by a random one.
+   */
   readonly uuid: Uint8Array;
   /** 16 bytes, not all zero: what names in indexed directories are hashed with. */
   readonly hashSeed: Uint8Array;
@@ -74,13 +79,15 @@ export function writeExt4(entries: readonly TreeEntry[], options: Ext4Options): 
 }
 
 function checkOptions({ uuid, hashSeed, label, epochSec }: Ext4Options): void {
-  for (const [what, bytes] of [
-    ['UUID', uuid],
-    ['hash seed', hashSeed],
-  ] as const) {
-    if (bytes.length !== UUID_BYTES || isZero(bytes)) {
-      throw usageError('EXT4_OPTION', `the ${what} of an ext4 file system has to be 16 bytes, not all zero`);
-    }
+  if (uuid.length !== UUID_BYTES) {
+    throw usageError('EXT4_OPTION', 'the UUID of an ext4 file system has 16 bytes', {
+      facts: [['found', `${uuid.length} bytes`]],
+    });
+  }
+  if (hashSeed.length !== HASH_SEED_BYTES || isZero(hashSeed)) {
+    throw usageError('EXT4_OPTION', 'the hash seed of an ext4 file system has 16 bytes, not all zero', {
+      facts: [['found', `${hashSeed.length} bytes`]],
+    });
   }
   const labelBytes = utf8Bytes(label);
   if (labelBytes.length > LABEL_BYTES || labelBytes.includes(0) || !label.isWellFormed()) {
