@@ -2,8 +2,8 @@
 //
 // vitest looks for packages in folders above the test, and runfiles keep those in another repository's folder. So
 // a small tree of links is made in the test's own scratch folder: the workspace, with node_modules in it.
-import { mkdirSync, readdirSync, symlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { spawnSync } from 'node:child_process';
 
 const [npm, ...files] = process.argv.slice(2);
@@ -19,6 +19,11 @@ symlinkSync(join(runfiles, npm, 'node_modules'), join(root, 'node_modules'));
 const filter = process.env['TESTBRIDGE_TEST_ONLY'];
 const scratch = join(process.env['TEST_TMPDIR'], 'scratch');
 mkdirSync(scratch);
+// Files that may or may not be there are found beside one that always is.
+const marker = process.env['CVM_SHARED_VECTORS_MARKER'];
+const vectors = marker === undefined ? undefined : dirname(join(runfiles, marker));
+const shared = vectors !== undefined && existsSync(join(vectors, 'nns')) ? { CVM_SHARED_VECTORS: vectors } : {};
+
 const { status, signal, error } = spawnSync(
   process.execPath,
   [
@@ -38,7 +43,7 @@ const { status, signal, error } = spawnSync(
   {
     cwd: root,
     stdio: 'inherit',
-    env: { ...process.env, TEST_TMPDIR: scratch, TMPDIR: scratch, HOME: scratch, CI: 'true' },
+    env: { ...process.env, ...shared, TEST_TMPDIR: scratch, TMPDIR: scratch, HOME: scratch, CI: 'true' },
   },
 );
 if (error !== undefined) throw error;

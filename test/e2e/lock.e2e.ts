@@ -82,7 +82,7 @@ test('a mainnet lock refuses a dev proposal, and the root hash stays what it was
     const flags = [`--distdir=${distdir}`];
     build(second, [...flags, ...preVote.slice(0, 1)]);
     expect(builtRootHash()).toBe(rootHash);
-    const refused = buildFails(second, [...flags, `//${env}:update-img`], 'CERTIFICATE_SIGNATURE');
+    const refused = buildFails(second, [...flags, `//${env}:update-img`], 'CERT_SIGNATURE');
     expect(refused.output).not.toContain('NOT-FOR-PRODUCTION');
     expect(existsSync(join(second, `bazel-bin/${env}/update-img.tar.zst`))).toBe(false);
   } finally {
