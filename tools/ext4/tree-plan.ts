@@ -98,7 +98,6 @@ function checkName(path: RawText): void {
       ['most', `${NAME_MAX_BYTES} bytes`],
     );
   }
-  // eslint-disable-next-line no-control-regex -- NUL is what must not be there; units above 0xff are not bytes
   if (/[\u0000\u0100-\uffff]/.test(name)) {
     throw treeError('EXT4_TREE_NAME', 'a name holds a NUL or is not a byte string', path);
   }
@@ -127,7 +126,6 @@ function checkValues(entry: TreeEntry): void {
   }
   if (entry.type === 'symlink') {
     check('symlink target length', entry.target.length, BLOCK_BYTES - 1);
-    // eslint-disable-next-line no-control-regex -- as for names
     if (entry.target === '' || /[\u0000\u0100-\uffff]/.test(entry.target)) {
       throw treeError('EXT4_TREE_VALUE', 'a symlink target is empty, holds a NUL or is no byte string', path);
     }
