@@ -1,0 +1,64 @@
+import { join } from 'node:path';
+import { chunks } from '../bytes/source.ts';
+import { mismatchError } from '../errors.ts';
+import { openExt4 } from '../ext4/reader.ts';
+import { bootFile, findBootFile } from '../guestos/boot-partition.ts';
+import { BOOT_FILES } from '../guestos/layout.ts';
+import { treeToTar } from '../tar/tree.ts';
+import type { Command } from './command.ts';
+import { openFile, resolvePath, writeFileWhole } from './files.ts';
+import { openImage } from './image-files.ts';
+import { parseDecimal, requiredText, textOption } from './options.ts';
+
+/** What direct boot measures; a boot partition without one of them is of no use. */
+const MEASURED_FILES = [
+  BOOT_FILES.bootArgs,
+  BOOT_FILES.kernel,
+  BOOT_FILES.initrd,
+  BOOT_FILES.firmware,
+] as const;
+
+export const command: Command = {
+  summary: 'take the boot partition of an image apart',
+  description:
+    'Writes boot.tar (the whole tree with owners, modes, times and extended attributes) and, symlinks resolved, boot_args, ' +
+    'vmlinuz, initrd.img, OVMF_SEV.fd and version.txt. IMAGE is an update image, a partition .tzst or raw ext4.',
+  arguments: [{ name: '<image>', description: 'update-img.tar.zst, partition-boot.tzst or boot.img' }],
+  options: [
+    { flags: '--output <dir>', description: 'folder for the files', required: true },
+    { flags: '--image-size <bytes>', description: 'refuse an image file of another size' },
+  ],
+  async run([image = ''], options, io) {
+    const path = resolvePath(io, image);
+    const expectedSize = textOption(options, 'imageSize');
+    if (expectedSize !== undefined) {
+      checkSize(path, parseDecimal(expectedSize, '--image-size', 0, Number.MAX_SAFE_INTEGER));
+    }
+    const folder = resolvePath(io, requiredText(options, 'output'));
+    const source = await openImage(path, 'boot.img');
+    try {
+      const tree = openExt4(source);
+      const files = MEASURED_FILES.map((name) => [name, bootFile(tree, name)] as const);
+      const version = findBootFile(tree, BOOT_FILES.version);
+      await writeFileWhole(join(folder, 'boot.tar'), treeToTar(tree.entries()));
+      for (const [name, content] of files) await writeFileWhole(join(folder, name), chunks(content));
+      if (version !== undefined) await writeFileWhole(join(folder, BOOT_FILES.version), chunks(version));
+    } finally {
+      source.close();
+    }
+    return 0;
+  },
+};
+
+function checkSize(path: string, expected: number): void {
+  const file = openFile(path);
+  file.close();
+  if (file.sizeBytes === expected) return;
+  throw mismatchError('IMAGE_SIZE', 'the image file has another size than it must have', {
+    facts: [
+      ['expected', `${expected} bytes`],
+      ['found', `${file.sizeBytes} bytes`],
+    ],
+    mend: 'fetch the image again: the lock says what it has to be',
+  });
+}
