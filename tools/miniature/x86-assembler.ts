@@ -54,7 +54,6 @@ const PLAIN = {
   int3: [0xcc],
   lodsb: [0xac],
   movsb: [0xa4],
-  nop: [0x90],
   rep: [0xf3],
   ret: [0xc3],
   inAlDx: [0xec],
