@@ -192,6 +192,6 @@ function requestMissing(content: BlessedContent): Error {
       ['proposal', content.proposalId],
       ['why', 'alone it does not say which canister, method and argument were asked'],
     ],
-    mend: `run the environment's pin target with --proposal=${content.proposalId}: it fetches certificate and request`,
+    mend: `fetch both with the environment's pin target, --proposal=${content.proposalId}, or with cvm proposal download`,
   });
 }

@@ -1,0 +1,130 @@
+import { CvmError, networkError } from '../errors.ts';
+
+/** The part of the standard `fetch` that is used: tests and proxies can stand in for it. */
+export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
+
+/** Waits, unless the signal ends first. */
+export type Wait = (ms: number, signal: AbortSignal) => Promise<void>;
+
+export interface BoundedFetchOptions {
+  readonly fetch: Fetch;
+  /** Ends every request and every wait. */
+  readonly signal: AbortSignal;
+  readonly wait: Wait;
+  /** Called before a try is repeated. */
+  readonly onRetry?: (reason: string, delayMs: number) => void;
+}
+
+/** An answer of governance takes some kilobytes; nothing larger is kept in memory. */
+export const RESPONSE_LIMIT_BYTES = 4 << 20;
+const REQUEST_TIMEOUT_MS = 60_000;
+const MAX_TRIES = 4;
+const FIRST_DELAY_MS = 1_000;
+const LONGEST_DELAY_MS = 30_000;
+/** Statuses whose responses may not carry a body, which the Response constructor checks. */
+const BODILESS = new Set([204, 205, 304]);
+
+/**
+ * A `fetch` that cannot be made to wait for ever or to fill the memory: every try ends after a minute, redirects are
+ * refused, a body above {@link RESPONSE_LIMIT_BYTES} is cut off, and what may pass by itself (no connection, 429,
+ * 5xx) is tried again, as `Retry-After` says or after a growing pause.
+ * @throws CvmError network NNS_UNREACHABLE | NNS_RESPONSE_SIZE | NNS_HTTP_STATUS, and what `signal` was aborted with
+ */
+export function boundedFetch({ fetch, signal, wait, onRetry }: BoundedFetchOptions): Fetch {
+  return async (url, init) => {
+    for (let tries = 1; ; tries++) {
+      const outcome = await attempt(fetch, url, init, signal);
+      if (outcome instanceof Response && !mayPass(outcome.status)) return outcome;
+      if (tries === MAX_TRIES) throw outcome instanceof Response ? badStatus(url, outcome, tries) : outcome;
+      const delayMs = delayBefore(outcome, tries);
+      const reason = outcome instanceof Response ? `HTTP status ${outcome.status}` : outcome.message;
+      onRetry?.(reason, delayMs);
+      await wait(delayMs, signal);
+    }
+  };
+}
+
+const mayPass = (status: number): boolean => status === 429 || status >= 500;
+
+/** One try. What went wrong on the way is given back, what must not be tried again is thrown. */
+async function attempt(
+  fetch: Fetch,
+  url: string,
+  init: RequestInit,
+  signal: AbortSignal,
+): Promise<Response | CvmError> {
+  signal.throwIfAborted();
+  const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+  try {
+    const response = await fetch(url, {
+      ...init,
+      redirect: 'error',
+      signal: AbortSignal.any([signal, timeout]),
+    });
+    return rebuilt(response, await boundedBody(response));
+  } catch (cause) {
+    if (cause instanceof CvmError) throw cause;
+    signal.throwIfAborted();
+    return networkError('NNS_UNREACHABLE', 'the network did not answer', {
+      facts: [
+        ['url', url],
+        ['reason', timeout.aborted ? `no answer within ${REQUEST_TIMEOUT_MS / 1000} s` : reasonOf(cause)],
+      ],
+      mend: 'check the connection, or name another host with --nns-url',
+      cause,
+    });
+  }
+}
+
+async function boundedBody(response: Response): Promise<Uint8Array<ArrayBuffer>> {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for await (const part of response.body ?? []) {
+    const bytes = part as Uint8Array;
+    length += bytes.length;
+    if (length > RESPONSE_LIMIT_BYTES) {
+      throw networkError('NNS_RESPONSE_SIZE', 'the answer of the network is larger than any real one', {
+        facts: [
+          ['url', response.url],
+          ['limit', `${RESPONSE_LIMIT_BYTES} bytes`],
+        ],
+        mend: 'name another host with --nns-url',
+      });
+    }
+    parts.push(bytes);
+  }
+  return new Uint8Array(Buffer.concat(parts));
+}
+
+/** The same response with its body in memory. `url` is read by the agent to tell API versions apart. */
+function rebuilt(response: Response, body: Uint8Array<ArrayBuffer>): Response {
+  const { status, statusText, headers, url } = response;
+  const copy = new Response(BODILESS.has(status) ? null : body, { status, statusText, headers });
+  Object.defineProperty(copy, 'url', { value: url });
+  return copy;
+}
+
+function delayBefore(outcome: Response | CvmError, tries: number): number {
+  const asked = outcome instanceof Response ? outcome.headers.get('retry-after') : null;
+  const askedMs = asked !== null && /^[0-9]{1,6}$/.test(asked) ? Number(asked) * 1000 : 0;
+  return Math.min(LONGEST_DELAY_MS, Math.max(askedMs, FIRST_DELAY_MS * 2 ** (tries - 1)));
+}
+
+function badStatus(url: string, response: Response, tries: number): CvmError {
+  return networkError('NNS_HTTP_STATUS', 'the network refused to answer', {
+    facts: [
+      ['url', url],
+      ['status', `${response.status} ${response.statusText}`.trim()],
+      ['tries', tries],
+    ],
+    mend: 'try again later, or name another host with --nns-url',
+  });
+}
+
+/** The innermost message: Node's own says only "fetch failed". */
+export function reasonOf(error: unknown): string {
+  let at = error;
+  while (at instanceof Error && at.cause instanceof Error) at = at.cause;
+  if (at instanceof AggregateError && at.errors.length > 0) at = at.errors[0] as unknown;
+  return at instanceof Error ? at.message : String(at);
+}
