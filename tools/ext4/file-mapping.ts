@@ -138,8 +138,24 @@ function entryOffset(index: number): number {
 }
 
 function* indexRuns(walk: Walk, node: ExtentNode): Generator<BlockRun> {
+  for (const { low, high, block } of readIndex(walk, node)) {
+    if (high <= walk.from || low >= walk.to) continue;
+    yield* nodeRuns(walk, readChild(walk, node.depth - 1, low, high, block));
+  }
+}
+
+interface IndexEntry {
+  /** The child may only speak about file blocks from `low` to `high` (excluded). */
+  readonly low: number;
+  readonly high: number;
+  readonly block: number;
+}
+
+/** All entries of an index node: it is right as a whole or refused, whichever part of it is wanted. */
+function readIndex(walk: Walk, node: ExtentNode): IndexEntry[] {
   const { bytes, entries } = node;
   const key = (i: number): number => readU32(bytes, entryOffset(i) + EXTENT_INDEX.fileBlock);
+  const index: IndexEntry[] = [];
   let least = node.low;
   for (let i = 0; i < entries; i++) {
     const low = key(i);
@@ -149,10 +165,9 @@ function* indexRuns(walk: Walk, node: ExtentNode): Generator<BlockRun> {
       throw treeError(walk.inode, 'first file block of an index entry', low, rule);
     }
     least = high;
-    if (high <= walk.from) continue;
-    if (low >= walk.to) return;
-    yield* nodeRuns(walk, readChild(walk, node.depth - 1, low, high, childBlock(bytes, i)));
+    index.push({ low, high, block: childBlock(bytes, i) });
   }
+  return index;
 }
 
 function childBlock(bytes: Uint8Array, index: number): number {
@@ -179,9 +194,28 @@ function readChild(walk: Walk, depth: number, low: number, high: number, block: 
   return { bytes, entries, depth, low, high };
 }
 
+interface Leaf {
+  readonly fileBlock: number;
+  readonly diskBlock: number;
+  readonly count: number;
+  readonly unwritten: boolean;
+}
+
 function* leafRuns(walk: Walk, node: ExtentNode): Generator<BlockRun> {
-  const { inode, from, to } = walk;
+  const { from, to } = walk;
+  for (const { fileBlock, diskBlock, count, unwritten } of readLeaves(walk, node)) {
+    const first = Math.max(fileBlock, from);
+    const end = Math.min(fileBlock + count, to);
+    if (unwritten || first >= end) continue;
+    yield { fileBlock: first, diskBlock: diskBlock + (first - fileBlock), count: end - first };
+  }
+}
+
+/** All extents of a leaf node: it is right as a whole or refused, whichever part of it is wanted. */
+function readLeaves(walk: Walk, node: ExtentNode): Leaf[] {
+  const { inode } = walk;
   const { bytes } = node;
+  const leaves: Leaf[] = [];
   let end = node.low;
   for (let i = 0; i < node.entries; i++) {
     const at = entryOffset(i);
@@ -203,11 +237,9 @@ function* leafRuns(walk: Walk, node: ExtentNode): Generator<BlockRun> {
       const rule = `inside the file system, with ${count} blocks`;
       throw treeError(inode, 'first disk block of an extent', diskBlock, rule);
     }
-    if (unwritten || end <= from) continue;
-    if (fileBlock >= to) return;
-    const first = Math.max(fileBlock, from);
-    yield { fileBlock: first, diskBlock: diskBlock + (first - fileBlock), count: Math.min(end, to) - first };
+    leaves.push({ fileBlock, diskBlock, count, unwritten });
   }
+  return leaves;
 }
 
 /** 12 direct pointers, then a single, a double and a triple indirect one. */

@@ -1,0 +1,59 @@
+import { usageError } from '../errors.ts';
+import { checkContentSize } from '../ext4/content-limit.ts';
+import { openExt4 } from '../ext4/reader.ts';
+import { treeToTar } from '../tar/tree.ts';
+import type { Command, Io } from './command.ts';
+import { memberOption, MEMBER_OPTION } from './ext4-options.ts';
+import { resolvePath, writeFileWhole } from './files.ts';
+import { openImage } from './image-files.ts';
+import { flagOption, textOption } from './options.ts';
+import { writeTreeToFolder, type NotKept } from './tree-folder.ts';
+
+export const command: Command = {
+  summary: 'take an ext4 image apart',
+  description:
+    'With --tar, writes everything the file system holds as a deterministic pax archive: owners, modes, times, ' +
+    'extended attributes, hard links, devices. With --output, fills a new or empty folder; that keeps names, ' +
+    'contents (holes too), permission bits, links and times; with --owners also owners and setuid, setgid and ' +
+    'sticky bits; never extended attributes, devices, fifos and sockets. What was left out is said on standard error.',
+  arguments: [{ name: '<img>', description: 'ext4 image, partition .tzst or update-img.tar.zst' }],
+  options: [
+    { flags: '--output <dir>', description: 'folder to fill: it must be empty or not exist' },
+    { flags: '--tar <file>', description: 'archive to write' },
+    { flags: '--owners', description: 'with --output: keep owners and special mode bits, which takes root' },
+    MEMBER_OPTION,
+  ],
+  async run([image = ''], options, io) {
+    const folder = textOption(options, 'output');
+    const archive = textOption(options, 'tar');
+    if ((folder === undefined) === (archive === undefined)) {
+      throw usageError('OPTION_OUTPUT', 'the tree goes to one place: a folder or an archive', {
+        mend: 'give either --output DIR or --tar FILE',
+      });
+    }
+    const source = await openImage(resolvePath(io, image), memberOption(options));
+    try {
+      const tree = openExt4(source);
+      tree.verifyBitmaps();
+      const nodes = [...tree.nodes()];
+      checkContentSize(nodes);
+      const entries = nodes.map((node) => node.entry);
+      if (archive !== undefined) await writeFileWhole(resolvePath(io, archive), treeToTar(entries));
+      if (folder !== undefined) {
+        report(writeTreeToFolder(entries, resolvePath(io, folder), flagOption(options, 'owners')), io);
+      }
+    } finally {
+      source.close();
+    }
+    return 0;
+  },
+};
+
+function report(notKept: NotKept, io: Io): void {
+  const parts = [
+    ...(notKept.special > 0 ? [`${notKept.special} devices, fifos or sockets`] : []),
+    ...(notKept.withXattrs > 0 ? [`extended attributes of ${notKept.withXattrs} entries`] : []),
+    ...(notKept.owners ? ['owners'] : []),
+  ];
+  if (parts.length > 0) io.err(`not kept: ${parts.join('; ')} (--tar keeps everything)\n`);
+}

@@ -1,0 +1,196 @@
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  fchmodSync,
+  fchownSync,
+  ftruncateSync,
+  futimesSync,
+  lchownSync,
+  linkSync,
+  lutimesSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { CHUNK_BYTES, type ByteSource } from '../bytes/source.ts';
+import { rawToBytes, showRaw, showText, type RawText } from '../bytes/text.ts';
+import { CvmError, usageError } from '../errors.ts';
+import type { DirectoryEntry, EntryCommon, FileEntry, TreeEntry } from '../tree/entry.ts';
+
+/** What a folder could not take of a tree. */
+export interface NotKept {
+  /** Devices, fifos and sockets, and further names of them. */
+  readonly special: number;
+  /** Entries with extended attributes. */
+  readonly withXattrs: number;
+  /** Whether owners, and with them setuid, setgid and sticky bits, were left out. */
+  readonly owners: boolean;
+}
+
+/**
+ * Writes a tree into a folder that does not exist yet or is empty. It is built beside the folder and renamed onto it
+ * when complete, so the folder is never half full.
+ *
+ * Kept: names as bytes, contents with their holes, permission bits, hard links, link targets, modification times;
+ * with `owners` also owner, group, setuid, setgid and sticky bits. Not kept: extended attributes, devices, fifos,
+ * sockets.
+ *
+ * Nothing outside the folder can be reached: every file, link and folder is made anew and refused when its place is
+ * taken, and children go only into folders that were made here, so no path leads through a symbolic link.
+ *
+ * @param entries parents before children, as in any normalised tree
+ * @throws CvmError usage OUTPUT_NOT_EMPTY | OUTPUT_WRITE
+ */
+export function writeTreeToFolder(entries: readonly TreeEntry[], folder: string, owners: boolean): NotKept {
+  const target = checkEmpty(folder);
+  const partial = attempt(folder, () => {
+    mkdirSync(dirname(target), { recursive: true });
+    return mkdtempSync(join(dirname(target), `.${basename(target)}.partial-`));
+  });
+  try {
+    const notKept = fill(entries, partial, owners);
+    attempt(folder, () => renameSync(partial, target));
+    return notKept;
+  } catch (error) {
+    rmSync(partial, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+/** @returns the path to rename onto: of a link to a folder, the folder */
+function checkEmpty(folder: string): string {
+  let names: readonly string[];
+  try {
+    names = readdirSync(folder);
+  } catch (cause) {
+    if (isErrno(cause, 'ENOENT')) return folder;
+    throw writeError(folder, cause);
+  }
+  if (names.length > 0) {
+    throw usageError('OUTPUT_NOT_EMPTY', 'the output folder holds something already', {
+      facts: [
+        ['folder', showText(folder)],
+        ['entries', names.length],
+      ],
+      mend: 'give a folder that does not exist yet, or an empty one',
+    });
+  }
+  return realpathSync(folder);
+}
+
+function isErrno(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code;
+}
+
+function writeError(what: string, cause: unknown): CvmError {
+  return usageError('OUTPUT_WRITE', 'the output folder cannot be written', {
+    facts: [
+      ['at', showText(what)],
+      ['system error', cause instanceof Error ? showText(cause.message) : 'unknown'],
+    ],
+    mend: 'check permissions, free space and name rules of the folder, or write an archive with --tar',
+    cause,
+  });
+}
+
+/** Runs one step on the file system; its errors are the caller's to mend, errors in the image stay what they are. */
+function attempt<T>(what: string, step: () => T): T {
+  try {
+    return step();
+  } catch (cause) {
+    throw cause instanceof CvmError ? cause : writeError(what, cause);
+  }
+}
+
+function fill(entries: readonly TreeEntry[], root: string, owners: boolean): NotKept {
+  const place = (path: RawText): Buffer =>
+    path === '' ? Buffer.from(root) : Buffer.concat([Buffer.from(`${root}/`), rawToBytes(path)]);
+  const skipped = new Set<RawText>();
+  const folders: DirectoryEntry[] = [];
+  for (const entry of entries) {
+    const done = attempt(`/${showRaw(entry.path)}`, () => {
+      switch (entry.type) {
+        case 'dir':
+          if (entry.path !== '') mkdirSync(place(entry.path), 0o700);
+          folders.push(entry);
+          return true;
+        case 'file':
+          writeFile(entry, place(entry.path), owners);
+          return true;
+        case 'symlink':
+          symlinkSync(Buffer.from(rawToBytes(entry.target)), place(entry.path));
+          if (owners) lchownSync(place(entry.path), entry.uid, entry.gid);
+          lutimesSync(place(entry.path), mtimeOf(entry), mtimeOf(entry));
+          return true;
+        case 'hardlink':
+          if (skipped.has(entry.linkPath)) return false;
+          linkSync(place(entry.linkPath), place(entry.path));
+          return true;
+        case 'char':
+        case 'block':
+        case 'fifo':
+        case 'socket':
+          return false;
+      }
+    });
+    if (!done) skipped.add(entry.path);
+  }
+  // Last and deepest first: a folder may forbid writing into it, and writing into it changes its time.
+  for (const folder of folders.reverse()) {
+    attempt(`/${showRaw(folder.path)}`, () => {
+      const path = place(folder.path);
+      if (owners) chownSync(path, folder.uid, folder.gid);
+      chmodSync(path, keptMode(folder, owners));
+      utimesSync(path, mtimeOf(folder), mtimeOf(folder));
+    });
+  }
+  return {
+    special: skipped.size,
+    withXattrs: entries.filter((entry) => entry.type !== 'hardlink' && entry.xattrs.size > 0).length,
+    owners: !owners,
+  };
+}
+
+/** Without the owner, a setuid bit would lend the wrong identity. */
+function keptMode(entry: EntryCommon, owners: boolean): number {
+  return owners ? entry.mode : entry.mode & 0o777;
+}
+
+function mtimeOf(entry: EntryCommon): number {
+  return entry.mtimeSec + entry.mtimeNsec / 1e9;
+}
+
+function writeFile(entry: FileEntry, path: Buffer, owners: boolean): void {
+  const file = openSync(path, 'wx', 0o600);
+  try {
+    writeExtents(file, entry.content);
+    if (owners) fchownSync(file, entry.uid, entry.gid);
+    fchmodSync(file, keptMode(entry, owners));
+    futimesSync(file, mtimeOf(entry), mtimeOf(entry));
+  } finally {
+    closeSync(file);
+  }
+}
+
+function writeExtents(file: number, content: ByteSource): void {
+  ftruncateSync(file, content.sizeBytes);
+  for (const { offset, length } of content.extents) {
+    for (let at = offset; at < offset + length;) {
+      const bytes = content.read(at, Math.min(CHUNK_BYTES, offset + length - at));
+      let written = 0;
+      while (written < bytes.length) {
+        written += writeSync(file, bytes, written, bytes.length - written, at + written);
+      }
+      at += bytes.length;
+    }
+  }
+}
