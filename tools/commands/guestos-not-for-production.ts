@@ -1,5 +1,5 @@
 import { utf8Bytes } from '../bytes/text.ts';
-import { NOT_FOR_PRODUCTION_TEXT } from '../guestos/packing.ts';
+import { NOT_FOR_PRODUCTION_TEXT } from '../guestos/notice.ts';
 import type { Command } from './command.ts';
 import { resolvePath, writeFileWhole } from './files.ts';
 import { requiredText } from './options.ts';

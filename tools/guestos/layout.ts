@@ -40,6 +40,9 @@ export const BOOT_FILES = {
   proposal: 'alternative_guestos_proposal.cbor',
 } as const;
 
+/** What the version of an image of the dev network ends with. */
+export const DEV_VERSION_SUFFIX = '-dev';
+
 /** What production measures: see launch-measurements.json. */
 export const PRODUCTION_VCPUS = 64;
 export const PRODUCTION_VCPU_TYPES = ['EPYC-v4', 'EPYC-Genoa', 'EPYC-Turin'] as const;

@@ -8,7 +8,7 @@ import { verifyProposal } from '../proposal/verify.ts';
 import { verifyVerity } from '../verity/verify.ts';
 import { commandLines, rootHashesOf, teeCommandLines } from './boot-args.ts';
 import { measureBootPartition, readBootArgs, readBootProposal, type MeasurePlan } from './boot-partition.ts';
-import { ROOT_HASH_OFFSET } from './layout.ts';
+import { DEV_VERSION_SUFFIX, ROOT_HASH_OFFSET } from './layout.ts';
 import { validateGuestOs, type Verdict } from './validate.ts';
 
 export interface PackingInput extends MeasurePlan {
@@ -127,9 +127,6 @@ function validateRelease(
 
 const VERSION = /^[0-9A-Za-z][0-9A-Za-z._+-]{0,127}$/;
 
-/** What the version of an image of the dev network ends with. */
-const DEV_SUFFIX = '-dev';
-
 /**
  * VERSION.TXT of an archive: the version of the build, marked when it is of the dev network.
  * @param file one line, with or without its newline
@@ -142,8 +139,8 @@ export function archiveVersion(file: Uint8Array, network: NetworkName): string {
       facts: [['found', version.slice(0, 200)]],
     });
   }
-  if (network === 'dev') return `${version}${DEV_SUFFIX}\n`;
-  if (version.endsWith(DEV_SUFFIX)) {
+  if (network === 'dev') return `${version}${DEV_VERSION_SUFFIX}\n`;
+  if (version.endsWith(DEV_VERSION_SUFFIX)) {
     throw mismatchError('VERSION_NETWORK', 'a version marked dev cannot go into a mainnet image', {
       facts: [['version', version]],
       mend: 'build with the version of a release',
@@ -156,13 +153,3 @@ export function archiveVersion(file: Uint8Array, network: NetworkName): string {
 export function packingVerdictJson(verdict: Verdict | ReleaseVerdict): string {
   return `${JSON.stringify(verdict)}\n`;
 }
-
-/** Stands beside every image of the dev network: Bazel prints it among a build's outputs. */
-export const NOT_FOR_PRODUCTION_TEXT = `NOT FOR PRODUCTION
-
-The update image beside this file belongs to the network "dev". The key that signs for that network is published with
-its source code, so anyone can make a proposal that this image accepts. Its VERSION.TXT ends in "${DEV_SUFFIX}".
-
-A node of the Internet Computer must never be recovered with it. For production, pin a base release and an executed
-proposal of the network "mainnet" and build again.
-`;
