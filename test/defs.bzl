@@ -2,31 +2,46 @@
 
 load("//rules/private:vitest_test.bzl", "vitest_test")
 
-# Areas whose tests also look at real certificates, where there are any.
-_REAL_CERTIFICATES = ["cbor", "nns", "proposal"]
+def folder_test(name, folder, **kwargs):
+    """Declares the vitest_test of one folder: sources, vectors and support code are always there.
+
+    Args:
+      name: the target's name
+      folder: the folder, below this package
+      **kwargs: for vitest_test
+    """
+    files = native.glob([folder + "/*.test.ts"])
+    vitest_test(
+        name = name,
+        srcs = files,
+        data = native.glob(
+            [folder + "/*.ts", "support/**", "vectors/**"],
+            exclude = files,
+            allow_empty = True,
+        ) + [
+            "//:package-lock.json",
+            "//test/nns:sources",
+            "//tools:sources",
+            # Real certificates, where there are any.
+            "@cvm_shared_vectors//:marker",
+            "@cvm_shared_vectors//:nns",
+        ],
+        env = {"CVM_SHARED_VECTORS_MARKER": "$(rlocationpath @cvm_shared_vectors//:marker)"},
+        types = [":types"],
+        **kwargs
+    )
 
 def unit_tests(name):
-    """Declares a vitest_test for every folder below a folder, and a suite of them all.
+    """Declares a test for every folder below a folder, and a suite of them all.
 
     Args:
       name: the folder; the suite's name
     """
-    folders = {}
-    for file in native.glob([name + "/*/*.test.ts"]):
-        folders.setdefault(file.rpartition("/")[0], []).append(file)
-    for folder, files in folders.items():
-        area = folder.rpartition("/")[2]
-        vitest_test(
+    folders = {file.rpartition("/")[0]: True for file in native.glob([name + "/*/*.test.ts"])}
+    for folder in folders:
+        folder_test(
             name = folder.replace("/", "_"),
-            srcs = files,
-            data = ["//:package-lock.json"] + native.glob(
-                       ["vectors/%s/**" % area, folder + "/*.ts"],
-                       exclude = files,
-                       allow_empty = True,
-                   ) + ["//test/nns:sources", "//tools:sources"] +
-                   (["@cvm_shared_vectors//:marker", "@cvm_shared_vectors//:nns"] if area in _REAL_CERTIFICATES else []),
-            env = {"CVM_SHARED_VECTORS_MARKER": "$(rlocationpath @cvm_shared_vectors//:marker)"} if area in _REAL_CERTIFICATES else {},
-            types = [":types"],
+            folder = folder,
         )
     native.test_suite(
         name = name,

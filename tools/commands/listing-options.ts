@@ -1,0 +1,57 @@
+import { readAll } from '../bytes/source.ts';
+import { utf8FromBytes } from '../bytes/text.ts';
+import { usageError } from '../errors.ts';
+import type { TreeEntry } from '../tree/entry.ts';
+import { treeFromListing } from '../tree/listing.ts';
+import type { Io, OptionSpec, OptionValues } from './command.ts';
+import { openFile, type OpenFile, resolvePath } from './files.ts';
+import { requiredText, textsOption } from './options.ts';
+
+const LISTING_BYTES_MAX = 64 << 20;
+
+/** What `tree tar` and `tree cpio` share. */
+export const LISTING_OPTIONS: readonly OptionSpec[] = [
+  {
+    flags: '--listing <file>',
+    description: "entries, in the words of Linux's gen_init_cpio",
+    required: true,
+  },
+  {
+    flags: '--file <name=path>',
+    description: 'the file that the listing calls by this name',
+    repeatable: true,
+  },
+  { flags: '--output <file>', description: 'the archive', required: true },
+];
+
+/** Reads the tree, hands it on while its files are open, and closes them. */
+export async function withListedTree(
+  options: OptionValues,
+  io: Io,
+  use: (entries: TreeEntry[]) => Promise<void>,
+): Promise<void> {
+  const opened: OpenFile[] = [];
+  const open = (path: string): OpenFile => {
+    const file = openFile(resolvePath(io, path));
+    opened.push(file);
+    return file;
+  };
+  try {
+    const listing = open(requiredText(options, 'listing'));
+    const text = utf8FromBytes(readAll(listing, LISTING_BYTES_MAX, 'the listing'), 'the listing');
+    const contents = new Map<string, OpenFile>();
+    for (const word of textsOption(options, 'file')) {
+      const equals = word.indexOf('=');
+      const name = word.slice(0, Math.max(0, equals));
+      if (name === '' || contents.has(name)) {
+        throw usageError('OPTION_FILE', '--file takes <name=path>, each name once', {
+          facts: [['found', word]],
+        });
+      }
+      contents.set(name, open(word.slice(equals + 1)));
+    }
+    await use(treeFromListing(text, contents));
+  } finally {
+    for (const file of opened) file.close();
+  }
+}

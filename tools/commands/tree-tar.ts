@@ -1,0 +1,18 @@
+import { treeToTar } from '../tar/tree.ts';
+import type { Command } from './command.ts';
+import { resolvePath, writeFileWhole } from './files.ts';
+import { LISTING_OPTIONS, withListedTree } from './listing-options.ts';
+import { requiredText } from './options.ts';
+
+export const command: Command = {
+  summary: 'make a tar archive from a listing',
+  description: 'Writes a pax tar archive. Owners and modes come from the listing, times are zero.',
+  options: LISTING_OPTIONS,
+  async run(_args, options, io) {
+    const output = resolvePath(io, requiredText(options, 'output'));
+    await withListedTree(options, io, async (entries) => {
+      await writeFileWhole(output, treeToTar(entries));
+    });
+    return 0;
+  },
+};
