@@ -91,7 +91,7 @@ function contentOf(entry: TreeEntry): ByteSource {
   };
 }
 
-function header(entry: TreeEntry, inode: number, links: number, sizeBytes: number, mode: number): Uint8Array {
+function header(entry: TreeEntry, inode: Inode, sizeBytes: number): Uint8Array {
   const device = entry.type === 'char' || entry.type === 'block';
   return headerBytes(entry.path, [
     inode.number,
