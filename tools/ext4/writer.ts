@@ -50,7 +50,7 @@ export interface Ext4Options {
  *
  * Known holes of a file's content (what lies outside its extents, by whole blocks) stay holes in the file; zeros
  * inside its extents are stored. Access, change and creation times are the modification time; a time outside 1901
- * to 2446 becomes the nearest one inside.
+ * to 2446 becomes the nearest one inside. (Times after 2310 make e2fsck suspect an old kernel bug.)
  *
  * Source: the profile of profile.ts; Linux Documentation/filesystems/ext4.
  *

@@ -29,7 +29,7 @@ const TYPES: ReadonlyMap<string, LabelledType> = new Map([
   ['-s', 'socket'],
 ]);
 /** What makes a path a pattern, for libselinux too, unless a backslash stands before it. */
-const META = /[.^$?*+|[({\\]/;
+const META = /[.^$?*+|[(){\\]/;
 
 interface Spec {
   readonly order: number;

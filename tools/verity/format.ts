@@ -37,7 +37,6 @@ export function formatVerity(data: ByteSource, parameters: VerityParameters, has
   const treeAt = treeOffset(hashOffset, hashBlockBytes) - hashOffset;
   const blocks = levels.toReversed().flat();
   const tree = unitSource(hashBlockBytes, blocks.length, (index) => blocks[index] as Uint8Array);
-  if (blocks.length === 0) return { rootHash, hashArea: superblock };
   return {
     rootHash,
     hashArea: sparseSource(treeAt + tree.sizeBytes, [
@@ -45,14 +44,6 @@ export function formatVerity(data: ByteSource, parameters: VerityParameters, has
       { offset: treeAt, source: tree },
     ]),
   };
-}
-
-/** How long {@link VerityFormat.hashArea} will be. */
-export function hashAreaBytes(parameters: VerityParameters, hashOffset: number): number {
-  const { treeBlocks } = treeShape(parameters);
-  if (treeBlocks === 0) return VERITY_SUPERBLOCK_BYTES;
-  const { hashBlockBytes } = parameters;
-  return treeOffset(hashOffset, hashBlockBytes) - hashOffset + treeBlocks * hashBlockBytes;
 }
 
 function checkHashOffset(hashOffset: number): void {

@@ -39,3 +39,10 @@ export function blocksBefore(shape: TreeShape, level: number): number {
 export function treeOffset(hashOffset: number, hashBlockBytes: number): number {
   return Math.ceil((hashOffset + VERITY_SUPERBLOCK_BYTES) / hashBlockBytes) * hashBlockBytes;
 }
+
+/** Length of superblock, gap and tree. A single data block needs no tree; the superblock's block is there all the same. */
+export function hashAreaBytes(parameters: VerityParameters, hashOffset: number): number {
+  const { hashBlockBytes } = parameters;
+  const treeAt = treeOffset(hashOffset, hashBlockBytes);
+  return treeAt - hashOffset + treeShape(parameters).treeBlocks * hashBlockBytes;
+}

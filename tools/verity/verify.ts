@@ -5,7 +5,7 @@ import { formatError, mismatchError } from '../errors.ts';
 import { blockDigest, dataDigests } from './block-digest.ts';
 import type { VerityParameters } from './parameters.ts';
 import { readVeritySuperblock } from './superblock.ts';
-import { blocksBefore, treeOffset, treeShape, type TreeShape } from './tree-shape.ts';
+import { blocksBefore, hashAreaBytes, treeOffset, treeShape, type TreeShape } from './tree-shape.ts';
 
 export interface VerifiedVerity {
   readonly rootHash: Uint8Array;
@@ -29,7 +29,7 @@ export function verifyVerity(
   const parameters = readVeritySuperblock(image, hashOffset);
   const shape = treeShape(parameters);
   const treeAt = treeOffset(hashOffset, parameters.hashBlockBytes);
-  checkBounds(image, hashOffset, parameters, treeAt + shape.treeBlocks * parameters.hashBlockBytes);
+  checkBounds(image, hashOffset, parameters);
 
   const rootHash = rootHashOf(image, parameters, shape, treeAt);
   if (expectedRootHash !== undefined && !equalBytes(rootHash, expectedRootHash)) {
@@ -49,13 +49,9 @@ export function verifyVerity(
   return { rootHash, parameters };
 }
 
-function checkBounds(
-  image: ByteSource,
-  hashOffset: number,
-  { dataBlocks, dataBlockBytes }: VerityParameters,
-  treeEnd: number,
-): void {
-  const dataEnd = dataBlocks * dataBlockBytes;
+function checkBounds(image: ByteSource, hashOffset: number, parameters: VerityParameters): void {
+  const dataEnd = parameters.dataBlocks * parameters.dataBlockBytes;
+  const treeEnd = hashOffset + hashAreaBytes(parameters, hashOffset);
   if (dataEnd <= hashOffset && treeEnd <= image.sizeBytes) return;
   throw formatError(
     'VERITY_BOUNDS',
