@@ -23,8 +23,15 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { CHUNK_BYTES, type ByteSource } from '../bytes/source.ts';
 import { rawToBytes, showRaw, showText, type RawText } from '../bytes/text.ts';
-import { CvmError, usageError } from '../errors.ts';
-import type { DirectoryEntry, EntryCommon, FileEntry, TreeEntry } from '../tree/entry.ts';
+import { CvmError, formatError, usageError } from '../errors.ts';
+import {
+  baseName,
+  parentPath,
+  type DirectoryEntry,
+  type EntryCommon,
+  type FileEntry,
+  type TreeEntry,
+} from '../tree/entry.ts';
 
 /** What a folder could not take of a tree. */
 export interface NotKept {
@@ -45,10 +52,11 @@ export interface NotKept {
  * sockets.
  *
  * Nothing outside the folder can be reached: every file, link and folder is made anew and refused when its place is
- * taken, and children go only into folders that were made here, so no path leads through a symbolic link.
+ * taken, and children go only into folders that were made here, so no path leads through a symbolic link. That holds
+ * on file systems that take two names for one, too.
  *
  * @param entries parents before children, as in any normalised tree
- * @throws CvmError usage OUTPUT_NOT_EMPTY | OUTPUT_WRITE
+ * @throws CvmError usage OUTPUT_NOT_EMPTY | OUTPUT_WRITE, format TREE_ESCAPES, and what reading the contents throws
  */
 export function writeTreeToFolder(entries: readonly TreeEntry[], folder: string, owners: boolean): NotKept {
   const target = checkEmpty(folder);
@@ -115,8 +123,10 @@ function fill(entries: readonly TreeEntry[], root: string, owners: boolean): Not
   const place = (path: RawText): Buffer =>
     path === '' ? Buffer.from(root) : Buffer.concat([Buffer.from(`${root}/`), rawToBytes(path)]);
   const skipped = new Set<RawText>();
+  const made = new Map<RawText, TreeEntry['type']>();
   const folders: DirectoryEntry[] = [];
   for (const entry of entries) {
+    checkPlace(entry, made, skipped);
     const done = attempt(`/${showRaw(entry.path)}`, () => {
       switch (entry.type) {
         case 'dir':
@@ -142,7 +152,8 @@ function fill(entries: readonly TreeEntry[], root: string, owners: boolean): Not
           return false;
       }
     });
-    if (!done) skipped.add(entry.path);
+    if (done) made.set(entry.path, entry.type);
+    else skipped.add(entry.path);
   }
   // Last and deepest first: a folder may forbid writing into it, and writing into it changes its time.
   for (const folder of folders.reverse()) {
@@ -160,13 +171,41 @@ function fill(entries: readonly TreeEntry[], root: string, owners: boolean): Not
   };
 }
 
+/**
+ * Whatever a tree claims, it stays inside: a name is one component, its parent a folder made here (so no link), and a
+ * further name is of something made here.
+ */
+function checkPlace(
+  entry: TreeEntry,
+  made: ReadonlyMap<RawText, TreeEntry['type']>,
+  skipped: ReadonlySet<RawText>,
+): void {
+  const name = baseName(entry.path);
+  const isRoot = entry.path === '' && entry.type === 'dir' && made.size === 0;
+  const hasPlace =
+    !['', '.', '..'].includes(name) && !name.includes('\0') && made.get(parentPath(entry.path)) === 'dir';
+  const linked = entry.type === 'hardlink' ? made.get(entry.linkPath) : undefined;
+  const isLinkable =
+    entry.type !== 'hardlink' || skipped.has(entry.linkPath) || (linked !== undefined && linked !== 'dir');
+  if (isRoot || (hasPlace && isLinkable)) return;
+  throw formatError('TREE_ESCAPES', 'an entry of the tree has no place in the tree', {
+    facts: [
+      ['entry', `/${showRaw(entry.path)}`],
+      ['type', entry.type],
+      ...(entry.type === 'hardlink' ? ([['name of', `/${showRaw(entry.linkPath)}`]] as const) : []),
+    ],
+    mend: 'the archive or image is damaged or made to write elsewhere: do not use it',
+  });
+}
+
 /** Without the owner, a setuid bit would lend the wrong identity. */
 function keptMode(entry: EntryCommon, owners: boolean): number {
   return owners ? entry.mode : entry.mode & 0o777;
 }
 
-function mtimeOf(entry: EntryCommon): number {
-  return entry.mtimeSec + entry.mtimeNsec / 1e9;
+/** As text: of a negative number of seconds Node makes the current time. */
+function mtimeOf(entry: EntryCommon): string {
+  return `${entry.mtimeSec + entry.mtimeNsec / 1e9}`;
 }
 
 function writeFile(entry: FileEntry, path: Buffer, owners: boolean): void {
