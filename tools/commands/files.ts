@@ -1,0 +1,294 @@
+/**
+ * Files of the command layer: reading them as {@link ByteSource}, writing them whole or not at all.
+ *
+ * Node has no SEEK_HOLE and SEEK_DATA: a raw file is one extent, and whoever cares for its holes looks for zero
+ * blocks. Sparse tar, which is how partitions travel, names its extents.
+ */
+import { randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  fstatSync,
+  openSync,
+  readSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  type Stats,
+} from 'node:fs';
+import { mkdir, open, rename, type FileHandle } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { checkRange, CHUNK_BYTES, type ByteSource, type Extent } from '../bytes/source.ts';
+import { dataRuns } from '../bytes/zero-blocks.ts';
+import { bug, CvmError, formatError, usageError } from '../errors.ts';
+import type { Io } from './command.ts';
+
+/** A file that is being read. */
+export interface OpenFile extends ByteSource {
+  readonly path: string;
+  /** Further reads are bugs; closing again does nothing. */
+  close(): void;
+}
+
+/** Linux moves at most 2 GiB minus a page in one call. */
+const LARGEST_READ_BYTES = 1 << 30;
+
+/** Small chunks are gathered to this before they are written. */
+const WRITE_BYTES = CHUNK_BYTES;
+
+/** The grid on which {@link writeSourceWhole} leaves holes: the block size of the file systems it lands on. */
+const HOLE_BYTES = 4096;
+
+/** What is half written. */
+const pendingFiles = new Set<string>();
+
+/** Removes what is half written. For signal handlers: nothing here waits. */
+export function removePendingFiles(): void {
+  for (const path of pendingFiles) rmSync(path, { force: true });
+  pendingFiles.clear();
+}
+
+/** A path as the caller of the tool means it. @throws CvmError usage PATH_INVALID */
+export function resolvePath(io: Pick<Io, 'cwd'>, path: string): string {
+  if (path === '' || path.includes('\0')) {
+    throw usageError('PATH_INVALID', 'a path is empty or holds a NUL byte', {
+      mend: 'give the path of a file',
+    });
+  }
+  return resolve(io.cwd, path);
+}
+
+/**
+ * Opens a regular file for reading: sync random access, nothing cached.
+ * @throws CvmError usage FILE_NOT_FOUND | FILE_NOT_REGULAR | FILE_ACCESS
+ */
+export function openFile(path: string): OpenFile {
+  let handle: number | undefined;
+  try {
+    // Looked at before it is opened: opening a pipe would wait for its other end.
+    requireRegular(path, statSync(path));
+    handle = openSync(path, 'r');
+    const stat = fstatSync(handle);
+    requireRegular(path, stat);
+    return sourceFromHandle(path, handle, stat.size);
+  } catch (cause) {
+    if (handle !== undefined) closeSync(handle);
+    throw fileError(path, 'read', cause);
+  }
+}
+
+/**
+ * A descriptor as a source; closing the source closes the descriptor.
+ * @param extents what of the file may be other than zero; all of it when absent
+ */
+export function sourceFromHandle(
+  path: string,
+  handle: number,
+  sizeBytes: number,
+  extents: readonly Extent[] = sizeBytes === 0 ? [] : [{ offset: 0, length: sizeBytes }],
+): OpenFile {
+  let isOpen = true;
+  return {
+    path,
+    sizeBytes,
+    extents,
+    read(offset, length) {
+      checkRange(sizeBytes, offset, length);
+      if (!isOpen) throw bug('a file is read after it was closed', { facts: [['file', path]] });
+      const bytes = new Uint8Array(length);
+      for (let done = 0; done < length;) {
+        const count = readOnce(path, handle, bytes, done, offset + done);
+        if (count === 0) {
+          throw formatError('FILE_SHRANK', 'a file became shorter while it was read', {
+            facts: [
+              ['file', path],
+              ['size when opened', `${sizeBytes} bytes`],
+              ['ends at', `${offset + done} bytes`],
+            ],
+            mend: 'leave the file alone while it is read',
+          });
+        }
+        done += count;
+      }
+      return bytes;
+    },
+    close() {
+      if (!isOpen) return;
+      isOpen = false;
+      closeSync(handle);
+    },
+  };
+}
+
+function readOnce(path: string, handle: number, bytes: Uint8Array, at: number, position: number): number {
+  try {
+    return readSync(handle, bytes, at, Math.min(LARGEST_READ_BYTES, bytes.length - at), position);
+  } catch (cause) {
+    throw fileError(path, 'read', cause);
+  }
+}
+
+/** Chunks in order: what generators and streams both are. */
+export type Chunks = Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+
+/**
+ * Writes a file whole or not at all: into a file of a unique name beside it, synced, then renamed. Whatever stood
+ * there before stays until then. Missing folders are made. A path that names something other than a regular file
+ * (`/dev/stdout`, a pipe) is written through instead.
+ *
+ * @param check looks at the finished file under its temporary path; when it throws, the file never gets its name
+ * @throws CvmError usage FILE_ACCESS | FILE_NOT_FOUND | FILE_NOT_REGULAR, and whatever `chunks` and `check` throw
+ */
+export async function writeFileWhole(
+  path: string,
+  chunks: Chunks,
+  check?: (writtenPath: string) => Promise<void> | void,
+): Promise<void> {
+  await writeWhole(path, check, async (file) => {
+    const gathered = new Uint8Array(WRITE_BYTES);
+    let filled = 0;
+    for await (const chunk of chunks) {
+      if (filled + chunk.length > WRITE_BYTES) {
+        await writeAll(file, gathered.subarray(0, filled));
+        filled = 0;
+      }
+      if (chunk.length >= WRITE_BYTES) {
+        await writeAll(file, chunk);
+      } else {
+        gathered.set(chunk, filled);
+        filled += chunk.length;
+      }
+    }
+    await writeAll(file, gathered.subarray(0, filled));
+  });
+}
+
+/**
+ * {@link writeFileWhole} for a source: zeros become holes of the file, wherever the source's extents say so or a block
+ * turns out to be zero.
+ */
+export async function writeSourceWhole(
+  path: string,
+  source: ByteSource,
+  check?: (writtenPath: string) => Promise<void> | void,
+): Promise<void> {
+  await writeWhole(path, check, async (file, isRegular) => {
+    if (!isRegular) {
+      for (let at = 0; at < source.sizeBytes; at += CHUNK_BYTES) {
+        await writeAll(file, source.read(at, Math.min(CHUNK_BYTES, source.sizeBytes - at)));
+      }
+      return;
+    }
+    await file.truncate(source.sizeBytes);
+    for (const run of dataRuns(source, HOLE_BYTES)) {
+      for (let done = 0; done < run.length; done += CHUNK_BYTES) {
+        const at = run.offset + done;
+        await writeAll(file, source.read(at, Math.min(CHUNK_BYTES, run.length - done)), at);
+      }
+    }
+  });
+}
+
+async function writeWhole(
+  path: string,
+  check: ((writtenPath: string) => Promise<void> | void) | undefined,
+  fill: (file: FileHandle, isRegular: boolean) => Promise<void>,
+): Promise<void> {
+  const existing = statSync(path, { throwIfNoEntry: false });
+  if (existing !== undefined && !existing.isFile()) {
+    if (existing.isDirectory() || check !== undefined) throw notRegular(path, existing);
+    await guarded(path, async () => {
+      const file = await open(path, 'w');
+      try {
+        await fill(file, false);
+      } finally {
+        await file.close();
+      }
+    });
+    return;
+  }
+  // Behind a symbolic link stands the file that is meant.
+  const target = existing === undefined ? path : realpathSync(path);
+  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(8).toString('hex')}.part`);
+  await guarded(path, async () => {
+    await mkdir(dirname(target), { recursive: true });
+    pendingFiles.add(temporary);
+    try {
+      const file = await open(temporary, 'wx');
+      try {
+        await fill(file, true);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await check?.(temporary);
+      await rename(temporary, target);
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw error;
+    } finally {
+      pendingFiles.delete(temporary);
+    }
+    await syncFolder(dirname(target));
+  });
+}
+
+async function writeAll(file: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    const at = position === undefined ? null : position + done;
+    done += (await file.write(bytes, done, bytes.length - done, at)).bytesWritten;
+  }
+}
+
+/** Makes the new name survive a power cut. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+async function guarded(path: string, action: () => Promise<void>): Promise<void> {
+  try {
+    await action();
+  } catch (cause) {
+    throw fileError(path, 'write', cause);
+  }
+}
+
+function requireRegular(path: string, stat: Stats): void {
+  if (!stat.isFile()) throw notRegular(path, stat);
+}
+
+function notRegular(path: string, stat: Stats): CvmError {
+  return usageError('FILE_NOT_REGULAR', 'this is not a regular file', {
+    facts: [
+      ['path', path],
+      ['found', stat.isDirectory() ? 'a folder' : 'a pipe, socket or device'],
+    ],
+    mend: 'give the path of a regular file; copy a device or a stream into one first',
+  });
+}
+
+/** What the operating system said as an error of ours; errors of any other origin pass unchanged. */
+export function fileError(path: string, action: 'read' | 'write', cause: unknown): unknown {
+  if (cause instanceof CvmError || !(cause instanceof Error)) return cause;
+  const { code, syscall } = cause as NodeJS.ErrnoException;
+  if (code === undefined || syscall === undefined) return cause;
+  if (code === 'ENOENT' || code === 'ENOTDIR') {
+    return usageError('FILE_NOT_FOUND', 'there is no such file', {
+      facts: [['path', path]],
+      mend: 'check the path; relative ones start at the folder the command was called in',
+      cause,
+    });
+  }
+  return usageError('FILE_ACCESS', `the file cannot be ${action === 'read' ? 'read' : 'written'}`, {
+    facts: [
+      ['path', path],
+      ['system', `${code} in ${syscall}`],
+    ],
+    mend: code === 'ENOSPC' ? 'make room on the disk' : 'check permissions, disk and mounts',
+    cause,
+  });
+}

@@ -1,0 +1,159 @@
+import { chunks, type ByteSource } from '../bytes/source.ts';
+import { rawToBytes, showRaw, utf8Bytes, type RawText } from '../bytes/text.ts';
+import { bug, usageError } from '../errors.ts';
+import { baseName, parentPath, type TreeEntry } from '../tree/entry.ts';
+import { comparePaths } from '../tree/order.ts';
+import {
+  END_OF_ARCHIVE_BYTES,
+  NAME_BYTES,
+  OCTAL_11_LIMIT,
+  OCTAL_7_LIMIT,
+  paddingAfter,
+  sealHeader,
+  writeHeader,
+} from './header.ts';
+import { writePaxRecords } from './pax.ts';
+import { xattrKey } from './xattr-records.ts';
+
+export interface TarOptions {
+  /** One time for all entries, whole seconds; each entry's own, rounded down, when absent. */
+  readonly epochSec?: number;
+}
+
+const TYPE_FLAGS = {
+  file: '0',
+  hardlink: '1',
+  symlink: '2',
+  char: '3',
+  block: '4',
+  dir: '5',
+  fifo: '6',
+} as const;
+
+/**
+ * Writes a tree as a pax archive whose bytes depend on the tree alone: depth first with names in byte order, whatever
+ * the order of `entries`; owners by number; extended headers only where a field cannot hold its value, named
+ * `FOLDER/PaxHeaders/NAME`, records in byte order; two zero blocks at the end. Same bytes as GNU tar 1.34 with
+ * `--sort=name --numeric-owner --format=pax --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime
+ * --xattrs --blocking-factor=1`, whole mtimes, called with the top-level names.
+ *
+ * Names have no `./` before them; the root folder is `./`. Holes of files are written as zeros.
+ *
+ * @throws CvmError usage TAR_SOCKET: no tar format has sockets
+ */
+export function* treeToTar(entries: readonly TreeEntry[], options: TarOptions = {}): Generator<Uint8Array> {
+  const byPath = new Map(entries.map((entry) => [entry.path, entry]));
+  /** Each inode's first name in the archive, which carries the content. */
+  const firstNames = new Map<InodeEntry, RawText>();
+  for (const { path } of entries.toSorted((a, b) => comparePaths(a.path, b.path))) {
+    const inode = inodeAt(byPath, path);
+    const first = firstNames.get(inode);
+    const member = { inode, path, mtimeSec: options.epochSec ?? inode.mtimeSec };
+    if (first === undefined) {
+      firstNames.set(inode, path);
+      yield* writeMember(member, memberType(inode), linkTarget(inode));
+      if (inode.type === 'file') yield* paddedContent(inode.content);
+    } else {
+      yield* writeMember(member, 'hardlink', first);
+    }
+  }
+  yield new Uint8Array(END_OF_ARCHIVE_BYTES);
+}
+
+type InodeEntry = Exclude<TreeEntry, { type: 'hardlink' }>;
+
+interface Member {
+  readonly inode: InodeEntry;
+  readonly path: RawText;
+  readonly mtimeSec: number;
+}
+
+function inodeAt(byPath: ReadonlyMap<RawText, TreeEntry>, path: RawText): InodeEntry {
+  const entry = byPath.get(path);
+  const target = entry?.type === 'hardlink' ? byPath.get(entry.linkPath) : entry;
+  if (target !== undefined && target.type !== 'hardlink') return target;
+  throw bug('a hard link in a tree names no entry with content', { facts: [['path', showRaw(path)]] });
+}
+
+function memberType(inode: InodeEntry): keyof typeof TYPE_FLAGS {
+  if (inode.type !== 'socket') return inode.type;
+  throw usageError('TAR_SOCKET', 'a socket has no form in a tar archive', {
+    facts: [['path', showRaw(inode.path)]],
+    mend: 'take the socket out of the tree: programs make theirs anew',
+  });
+}
+
+function linkTarget(inode: InodeEntry): RawText {
+  return inode.type === 'symlink' ? inode.target : '';
+}
+
+function* writeMember(
+  member: Member,
+  type: keyof typeof TYPE_FLAGS,
+  linkName: RawText,
+): Generator<Uint8Array> {
+  const { inode, path, mtimeSec } = member;
+  const name = path === '' ? './' : type === 'dir' ? `${path}/` : path;
+  const sizeBytes = type === 'file' && inode.type === 'file' ? inode.content.sizeBytes : 0;
+  const records = new Map<RawText, Uint8Array>();
+  /** The header's value, and a record beside it when the header cannot hold the value. */
+  const held = (key: RawText, value: number, limit: number): number => {
+    if (value >= 0 && value < limit) return value;
+    records.set(key, utf8Bytes(`${value}`));
+    return 0;
+  };
+  if (needsRecord(name)) records.set('path', rawToBytes(name));
+  if (needsRecord(linkName)) records.set('linkpath', rawToBytes(linkName));
+  // A further name repeats its inode's attributes nowhere else, and neither does GNU tar.
+  for (const [xattr, value] of type === 'hardlink' ? [] : inode.xattrs) records.set(xattrKey(xattr), value);
+  const block = writeHeader({
+    dialect: 'posix',
+    typeFlag: TYPE_FLAGS[type],
+    name,
+    linkName,
+    mode: inode.mode & 0o7777,
+    uid: held('uid', inode.uid, OCTAL_7_LIMIT),
+    gid: held('gid', inode.gid, OCTAL_7_LIMIT),
+    sizeBytes: held('size', sizeBytes, OCTAL_11_LIMIT),
+    mtimeSec: held('mtime', mtimeSec, OCTAL_11_LIMIT),
+    device:
+      (type === 'char' || type === 'block') && 'major' in inode
+        ? { major: inode.major, minor: inode.minor }
+        : { major: 0, minor: 0 },
+  });
+  if (records.size > 0) yield* paxHeader(path, mtimeSec, writePaxRecords(records));
+  yield sealHeader(block);
+}
+
+/** Longer than the field, or not ASCII: what readers make of other bytes in a header depends on their locale. */
+function needsRecord(text: RawText): boolean {
+  return text.length > NAME_BYTES || /[\x80-\xff]/.test(text);
+}
+
+function* paxHeader(path: RawText, mtimeSec: number, body: Uint8Array): Generator<Uint8Array> {
+  const folder = parentPath(path);
+  const name = `${folder === '' ? '.' : folder}/PaxHeaders/${baseName(path)}`;
+  yield sealHeader(
+    writeHeader({
+      dialect: 'posix',
+      typeFlag: 'x',
+      name,
+      mode: 0o644,
+      uid: 0,
+      gid: 0,
+      sizeBytes: body.length,
+      mtimeSec: mtimeSec >= 0 && mtimeSec < OCTAL_11_LIMIT ? mtimeSec : 0,
+    }),
+  );
+  yield* padded(body);
+}
+
+function* padded(body: Uint8Array): Generator<Uint8Array> {
+  yield body;
+  if (paddingAfter(body.length) > 0) yield new Uint8Array(paddingAfter(body.length));
+}
+
+function* paddedContent(content: ByteSource): Generator<Uint8Array> {
+  yield* chunks(content);
+  if (paddingAfter(content.sizeBytes) > 0) yield new Uint8Array(paddingAfter(content.sizeBytes));
+}
