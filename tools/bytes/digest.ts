@@ -5,12 +5,17 @@ export type DigestName = 'sha256' | 'sha384' | 'sha512';
 
 /** One-shot digest of bytes in memory. */
 export function digestBytes(name: DigestName, bytes: Uint8Array): Uint8Array {
-  return hash(name, bytes, 'buffer');
+  return plain(hash(name, bytes, 'buffer'));
 }
 
 /** Digest of a whole source, a buffer at a time; holes count as zeros. */
 export function digestSource(name: DigestName, source: ByteSource): Uint8Array {
   const state = createHash(name);
   for (const chunk of chunks(source)) state.update(chunk);
-  return state.digest();
+  return plain(state.digest());
+}
+
+/** A Buffer is no plain Uint8Array to equality checks, JSON and slice(): none leaves this module. */
+function plain(bytes: Buffer): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 }

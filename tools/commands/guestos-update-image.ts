@@ -3,7 +3,6 @@ import { utf8Bytes } from '../bytes/text.ts';
 import { UPDATE_IMAGE_MEMBERS } from '../guestos/layout.ts';
 import { archiveVersion, packingVerdictJson, validatePacking } from '../guestos/packing.ts';
 import { writeSparseTar } from '../tar/sparse.ts';
-import { compressFrames } from '../zstd/compress.ts';
 import type { Command } from './command.ts';
 import { resolvePath, writeFileWhole } from './files.ts';
 import {
@@ -16,7 +15,7 @@ import {
   planOption,
   readSmallFile,
 } from './guestos-options.ts';
-import { openImage } from './image-files.ts';
+import { openImage, writeZstdFile } from './image-files.ts';
 import { requiredText, textOption } from './options.ts';
 
 export const command: Command = {
@@ -67,7 +66,7 @@ export const command: Command = {
           { name: versionName, source: sourceFromBytes(utf8Bytes(version)) },
         ]);
         let verdict = '';
-        await writeFileWhole(output, compressFrames(archive), async (written) => {
+        await writeZstdFile(output, archive, async (written) => {
           verdict = packingVerdictJson(await validateArchive(written, checks));
         });
         const verdictOutput = textOption(options, 'verdictOutput');

@@ -62,5 +62,5 @@ function digestOf(input: SevLaunchInput, vmsas: readonly Uint8Array[]): Uint8Arr
     });
   }
   for (const vmsa of vmsas) state.update(vmsa);
-  return state.digest();
+  return new Uint8Array(state.digest());
 }
