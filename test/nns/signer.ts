@@ -33,7 +33,7 @@ export function subnetIdOf(secret: Secret): Uint8Array {
 }
 
 export function derKeyOf(secret: Secret): Uint8Array {
-  return keyToDer(bls12_381.getPublicKeyForShortSignatures(secret));
+  return keyToDer(bls12_381.shortSignatures.getPublicKey(secret).toBytes(true));
 }
 
 const bytesOf = (label: Label): Uint8Array => (typeof label === 'string' ? utf8Bytes(label) : label);

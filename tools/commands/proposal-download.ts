@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { digestBytes } from '../bytes/digest.ts';
@@ -11,6 +10,7 @@ import type { ProposalFacts } from '../proposal/facts.ts';
 import { verifyProposal } from '../proposal/verify.ts';
 import { downloadProposal } from '../update/download-proposal.ts';
 import type { DownloadedProposal } from '../update/download-proposal.ts';
+import { liveFetch, liveWait } from '../update/live.ts';
 import type { Command, Io } from './command.ts';
 import { resolvePath, writeFileWhole } from './files.ts';
 import { NETWORK_OPTION, networkOption, readSmallFile } from './guestos-options.ts';
@@ -156,16 +156,9 @@ async function downloadFrom(
     proposalId,
     url,
     network,
-    fetch,
+    fetch: liveFetch,
     signal,
-    wait: async (ms, ends) => {
-      try {
-        await sleep(ms, undefined, { signal: ends });
-      } catch (error) {
-        ends.throwIfAborted();
-        throw error;
-      }
-    },
+    wait: liveWait,
     onProgress: (text) => {
       io.err(`${showText(text)}\n`);
     },

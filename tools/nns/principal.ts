@@ -25,10 +25,10 @@ export function principalToText(bytes: Uint8Array): string {
   for (const byte of concatBytes(new Uint8Array(checksum.buffer), bytes)) {
     value = (value << 8) | byte;
     bits += 8;
-    for (; bits >= 5; bits -= 5) text += ALPHABET[(value >>> (bits - 5)) & 31];
+    for (; bits >= 5; bits -= 5) text += ALPHABET.charAt((value >>> (bits - 5)) & 31);
     value &= (1 << bits) - 1;
   }
-  if (bits > 0) text += ALPHABET[(value << (5 - bits)) & 31];
+  if (bits > 0) text += ALPHABET.charAt((value << (5 - bits)) & 31);
   return (text.match(new RegExp(`.{1,${GROUP}}`, 'g')) ?? []).join('-');
 }
 

@@ -37,6 +37,8 @@ import {
 import type { Secret } from '../../nns/signer.ts';
 import { expectCvmError } from '../../support/errors.ts';
 
+/** Pairings by the hundred: a busy machine is no failure. */
+const SLOW = { timeout: 120_000 };
 const TIME = 1_770_000_000_000_000_000n;
 const ROOT_KEY = rootKeyOf({ network: 'dev' });
 const SUBNET_ID = subnetIdOf(SUBNET_SECRET);
@@ -526,7 +528,12 @@ describe('BLS points', () => {
       twin[0] = (twin[0] as number) | flags;
       expect(verifyBls(key, good, text)).toBe(true);
       // The library alone takes both: that is why canonical form is demanded here.
-      expect(bls12_381.verifyShortSignature(twin, text, key)).toBe(true);
+      const lax = shortSignatures.verify(
+        G1.Point.fromBytes(twin),
+        shortSignatures.hash(text),
+        G2.Point.fromBytes(key),
+      );
+      expect(lax).toBe(true);
       expectCvmError(() => verifyBls(key, twin, text), 'BLS_SIGNATURE_POINT', 'trust');
       return;
     }
@@ -566,7 +573,7 @@ describe('mutations', () => {
     expect(verify(good).delegation).not.toBeNull();
   });
 
-  test('any flipped bit is refused', () => {
+  test('any flipped bit is refused', SLOW, () => {
     fc.assert(
       fc.property(fc.nat(good.length * 8 - 1), (bit) => {
         const flipped = new Uint8Array(good);
@@ -586,7 +593,7 @@ describe('mutations', () => {
     );
   });
 
-  test('any byte inserted is refused', () => {
+  test('any byte inserted is refused', SLOW, () => {
     fc.assert(
       fc.property(fc.nat(good.length), fc.nat(255), (at, byte) => {
         refused(Uint8Array.of(...good.subarray(0, at), byte, ...good.subarray(at)));

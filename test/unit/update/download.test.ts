@@ -197,14 +197,17 @@ describe('a failing network is told as such', () => {
     expect(error.facts).toContainEqual(['status', '503 Service Unavailable']);
   });
 
-  test('a redirect, wherever it leads', async () => {
+  test('a redirect is not followed, though it leads to a host that would answer well', async () => {
+    const good = await replica();
     const host = await replica({
-      intercept: (_, response) => {
-        response.writeHead(302, { location: 'https://example.com/' }).end();
+      intercept: (path, response) => {
+        // 307 keeps method and body: followed, it would succeed.
+        response.writeHead(307, { location: `${good.url}${path}` }).end();
         return true;
       },
     });
     await expectCvmRejection(() => download(host.url), 'NNS_UNREACHABLE', 'network');
+    expect(good.paths).toEqual([]);
   });
 
   test('a host that cuts the connection', async () => {
