@@ -2,6 +2,7 @@ import { usageError } from '../errors.ts';
 import { checkContentSize } from '../ext4/content-limit.ts';
 import { openExt4 } from '../ext4/reader.ts';
 import { treeToTar } from '../tar/tree.ts';
+import type { TreeEntry } from '../tree/entry.ts';
 import type { Command, Io } from './command.ts';
 import { memberOption, MEMBER_OPTION } from './ext4-options.ts';
 import { resolvePath, writeFileWhole } from './files.ts';
@@ -12,8 +13,8 @@ import { writeTreeToFolder, type NotKept } from './tree-folder.ts';
 export const command: Command = {
   summary: 'take an ext4 image apart',
   description:
-    'With --tar, writes everything the file system holds as a deterministic pax archive: owners, modes, times, ' +
-    'extended attributes, hard links, devices. With --output, fills a new or empty folder; that keeps names, ' +
+    'With --tar, writes everything the file system holds, sockets aside, as a deterministic pax archive: owners, ' +
+    'modes, times, extended attributes, hard links, devices. With --output, fills a new or empty folder; that keeps names, ' +
     'contents (holes too), permission bits, links and times; with --owners also owners and setuid, setgid and ' +
     'sticky bits; never extended attributes, devices, fifos and sockets. What was left out is said on standard error.',
   arguments: [{ name: '<img>', description: 'ext4 image, partition .tzst or update-img.tar.zst' }],
@@ -38,7 +39,13 @@ export const command: Command = {
       const nodes = [...tree.nodes()];
       checkContentSize(nodes);
       const entries = nodes.map((node) => node.entry);
-      if (archive !== undefined) await writeFileWhole(resolvePath(io, archive), treeToTar(entries));
+      if (archive !== undefined) {
+        const kept = withoutSockets(entries);
+        await writeFileWhole(resolvePath(io, archive), treeToTar(kept));
+        if (kept.length < entries.length) {
+          io.err(`not kept: ${entries.length - kept.length} sockets, for which tar has no form\n`);
+        }
+      }
       if (folder !== undefined) {
         report(writeTreeToFolder(entries, resolvePath(io, folder), flagOption(options, 'owners')), io);
       }
@@ -49,11 +56,17 @@ export const command: Command = {
   },
 };
 
+/** A socket is made by whoever listens on it: its place in an archive would be of no use even if there were one. */
+function withoutSockets(entries: readonly TreeEntry[]): TreeEntry[] {
+  const sockets = new Set(entries.filter((entry) => entry.type === 'socket').map((entry) => entry.path));
+  return entries.filter((entry) => !sockets.has(entry.type === 'hardlink' ? entry.linkPath : entry.path));
+}
+
 function report(notKept: NotKept, io: Io): void {
   const parts = [
     ...(notKept.special > 0 ? [`${notKept.special} devices, fifos or sockets`] : []),
     ...(notKept.withXattrs > 0 ? [`extended attributes of ${notKept.withXattrs} entries`] : []),
     ...(notKept.owners ? ['owners'] : []),
   ];
-  if (parts.length > 0) io.err(`not kept: ${parts.join('; ')} (--tar keeps everything)\n`);
+  if (parts.length > 0) io.err(`not kept: ${parts.join('; ')} (--tar keeps all but sockets)\n`);
 }

@@ -1,10 +1,10 @@
 import { usageError } from '../errors.ts';
 import type { OptionSpec, OptionValues } from './command.ts';
+import type { ImageMember } from './image-files.ts';
 import { textOption } from './options.ts';
 
 /** Members of containers that hold an ext4 image. */
-const MEMBERS = ['boot.img', 'root.img', 'partition.img'] as const;
-export type ImageMember = (typeof MEMBERS)[number];
+const MEMBERS: readonly ImageMember[] = ['boot.img', 'root.img', 'partition.img'];
 
 export const MEMBER_OPTION: OptionSpec = {
   flags: '--member <name>',

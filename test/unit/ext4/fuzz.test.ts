@@ -1,11 +1,21 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import type { ByteSource } from '../../../tools/bytes/source.ts';
 import { CvmError } from '../../../tools/errors.ts';
 import { checkContentSize } from '../../../tools/ext4/content-limit.ts';
 import { open, vectorImage, VECTORS } from './image-patch.ts';
 
 /** More than any honest file of the vectors; keeps a flipped size bit from hashing a terabyte of zeros. */
 const READ_LIMIT_BYTES = 1 << 20;
+
+/** Extents ascend, do not touch and stay inside, however damaged the image. */
+function checkExtents({ extents, sizeBytes }: ByteSource): void {
+  let end = -1;
+  for (const { offset, length } of extents) {
+    if (offset <= end || length <= 0 || offset + length > sizeBytes) throw new Error('extents out of order');
+    end = offset + length;
+  }
+}
 
 /** Opens, lists, maps and reads a little of everything. @returns the error, if any */
 function read(image: Uint8Array): unknown {
@@ -16,7 +26,7 @@ function read(image: Uint8Array): unknown {
     checkContentSize(nodes);
     for (const { entry } of nodes) {
       if (entry.type !== 'file') continue;
-      void entry.content.extents;
+      checkExtents(entry.content);
       entry.content.read(0, Math.min(entry.content.sizeBytes, READ_LIMIT_BYTES));
     }
     tree.lookup('etc/slow800');

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { writeU16, writeU32 } from '../../../tools/bytes/little-endian.ts';
-import { CvmError } from '../../../tools/errors.ts';
+import type { CvmError } from '../../../tools/errors.ts';
 import { aclFromDisk, aclToDisk } from '../../../tools/ext4/acl.ts';
 import { INODE } from '../../../tools/ext4/layout.ts';
 import { expectRefusal, open, Patch } from './image-patch.ts';
