@@ -95,12 +95,15 @@ describe('boot_args as the host reads it', () => {
 
   test('no text makes it fail in another way', () => {
     fc.assert(
-      fc.property(fc.string({ unit: fc.constantFrom(...'NAME="\'\\ #$\n\tx') }), (text) => {
-        for (const [name, arg] of parseBootArgs(text)) {
-          if (arg.doubt === undefined) expect(bootArg(parseBootArgs(text), name)).toBe(arg.value);
-          else expectCvmError(() => bootArg(parseBootArgs(text), name), 'BOOT_ARGS_AMBIGUOUS');
-        }
-      }),
+      fc.property(
+        fc.string({ unit: fc.constantFrom('N', 'A', '=', '"', "'", '\\', ' ', '#', '$', '\n', '\t', 'x') }),
+        (text) => {
+          for (const [name, arg] of parseBootArgs(text)) {
+            if (arg.doubt === undefined) expect(bootArg(parseBootArgs(text), name)).toBe(arg.value);
+            else expectCvmError(() => bootArg(parseBootArgs(text), name), 'BOOT_ARGS_AMBIGUOUS');
+          }
+        },
+      ),
     );
   });
 });

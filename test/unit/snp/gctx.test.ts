@@ -85,8 +85,6 @@ describe('PAGE_INFO', () => {
       0xffff_ffff_f000,
       new Uint8Array(48).fill(0xbb),
     );
-    expect(bytesToHex(record)).toBe(
-      `${'aa'.repeat(48)}${'bb'.repeat(48)}7000${'02'}00${'000000'}00${'00f0ffffffff0000'}`,
-    );
+    expect(bytesToHex(record)).toBe(`${'aa'.repeat(48)}${'bb'.repeat(48)}700002000000000000f0ffffffff0000`);
   });
 });
