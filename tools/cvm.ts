@@ -6,6 +6,7 @@ import type { Command as CommanderCommand } from 'commander';
 import type { Command, CommandEntry, Io, OptionValues } from './commands/command.ts';
 import { removePendingFiles } from './commands/files.ts';
 import { CvmError, usageError } from './errors.ts';
+import { nearestWord } from './nearest.ts';
 import { asCvmError, errorJson, showError } from './show-error.ts';
 import { VERSION } from './version.ts';
 
@@ -28,7 +29,8 @@ export async function main(name: string, summary: string, table: readonly Comman
     const error = asCvmError(thrown);
     if (argv.includes('--json')) process.stdout.write(errorJson(error));
     process.stderr.write(showError(error));
-    if (error.kind === 'bug' && error.cause instanceof Error) process.stderr.write(`${error.cause.stack ?? ''}\n`);
+    if (error.kind === 'bug' && error.cause instanceof Error)
+      process.stderr.write(`${error.cause.stack ?? ''}\n`);
     code = error.exitCode;
   }
   // Both streams may still hold bytes when they are pipes; idle sockets must not keep the process alive.
@@ -55,14 +57,53 @@ async function dispatch(
   const entry = table.find((candidate) => candidate.noun === noun && candidate.verb === verb);
   if (entry !== undefined) {
     const { command } = await entry.load();
-    return await runCommand(
-      new Commander(`${name} ${entry.noun} ${entry.verb}`),
-      command,
-      argv.slice(2),
-    );
+    return await runCommand(new Commander(`${name} ${entry.noun} ${entry.verb}`), command, argv.slice(2));
   }
+  refuseUnknown(name, table, noun, verb);
   const program = overview(new Commander(name), summary, table);
   return await parse(program, argv, () => Promise.resolve(0));
+}
+
+/** A word that names no command: says which is near. Options and a lone noun are for help to answer. */
+function refuseUnknown(
+  name: string,
+  table: readonly CommandEntry[],
+  noun: string | undefined,
+  verb: string | undefined,
+): void {
+  if (noun === undefined || noun.startsWith('-') || noun === 'help') return;
+  const verbs = table.filter((entry) => entry.noun === noun).map((entry) => entry.verb);
+  if (verbs.length === 0) {
+    const nouns = [...new Set(table.map((entry) => entry.noun))];
+    throw unknownWord(`'${name}' has no noun '${noun}'`, ['nouns', nouns], noun, `${name} --help`);
+  }
+  if (verb === undefined) {
+    throw usageError('COMMAND_MISSING', `'${name} ${noun}' needs a verb`, {
+      facts: [['verbs', verbs.join(', ')]],
+      mend: `run ${name} ${noun} --help`,
+    });
+  }
+  if (verb.startsWith('-')) return;
+  throw unknownWord(
+    `'${name} ${noun}' has no verb '${verb}'`,
+    ['verbs', verbs],
+    verb,
+    `${name} ${noun} --help`,
+  );
+}
+
+function unknownWord(
+  message: string,
+  [what, known]: readonly [string, readonly string[]],
+  word: string,
+  help: string,
+): CvmError {
+  const nearest = nearestWord(word, known);
+  return usageError('COMMAND_UNKNOWN', message, {
+    facts: [[what, known.join(', ')]],
+    ...(nearest === undefined ? {} : { nearest }),
+    mend: `run ${help}`,
+  });
 }
 
 /** The tree of nouns and verbs, for help and for suggestions when a word is wrong. */
@@ -77,12 +118,6 @@ function overview(
     let group = nouns.get(noun);
     if (group === undefined) {
       group = program.command(noun);
-      group.action(() => {
-        throw usageError('COMMAND_MISSING', `'${program.name()} ${noun}' needs a verb`, {
-          facts: [['verbs', table.filter((entry) => entry.noun === noun).map((entry) => entry.verb).join(', ')]],
-          mend: `run ${program.name()} ${noun} --help`,
-        });
-      });
       nouns.set(noun, group);
     }
     group.command(verb).description(verbSummary);
@@ -106,7 +141,8 @@ async function runCommand(
     if (option.required === true) made.makeOptionMandatory();
     if (option.defaultValue !== undefined) made.default(option.defaultValue);
     made.argParser((value: string, previous: unknown) => {
-      if (option.repeatable === true) return [...(Array.isArray(previous) ? (previous as string[]) : []), value];
+      if (option.repeatable === true)
+        return [...(Array.isArray(previous) ? (previous as string[]) : []), value];
       if (typeof previous === 'string' && previous !== option.defaultValue) {
         throw usageError('OPTION_REPEATED', `${option.flags.split(' ')[0]} is given twice`, {
           facts: [
@@ -141,10 +177,11 @@ async function parse(
     process.stdout.write(program.helpInformation());
     return 2;
   }
-  let wanted = false;
+  // Help and version end the parsing without an action.
+  const call = { wanted: false };
   if (program.commands.length === 0) {
     program.action(() => {
-      wanted = true;
+      call.wanted = true;
     });
   }
   try {
@@ -164,7 +201,7 @@ async function parse(
       mend: `run ${program.name()} --help`,
     });
   }
-  return wanted ? await act() : 0;
+  return call.wanted ? await act() : 0;
 }
 
 function processIo(): Io {
@@ -174,6 +211,6 @@ function processIo(): Io {
     // `bazel run` starts its programs in the runfiles; a person means the folder they stand in.
     cwd: process.env['BUILD_WORKING_DIRECTORY'] ?? process.cwd(),
     env: process.env,
-    isTerminal: process.stderr.isTTY === true,
+    isTerminal: process.stderr.isTTY,
   };
 }

@@ -38,6 +38,6 @@ const DIGITS = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, 
 /** Lower-case hex of all bytes. */
 export function bytesToHex(bytes: Uint8Array): string {
   let text = '';
-  for (const byte of bytes) text += DIGITS[byte];
+  for (const byte of bytes) text += DIGITS[byte] as string;
   return text;
 }

@@ -40,7 +40,6 @@ export function utf8FromBytes(bytes: Uint8Array, what = 'text'): string {
  */
 export function showText(text: string): string {
   return text.replace(
-    // eslint-disable-next-line no-control-regex -- showing control characters as codes is the purpose
     /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|\p{Cs}|[\u{e0000}-\u{e007f}]/gu,
     (unit) => `\\u{${(unit.codePointAt(0) as number).toString(16)}}`,
   );
