@@ -1,3 +1,4 @@
+import { hexToBytes } from '../bytes/hex.ts';
 import { usageError } from '../errors.ts';
 import type { OptionValues } from './command.ts';
 
@@ -76,5 +77,18 @@ export function parseList(text: string, what: string): string[] {
   if (!items.includes('') && repeated === undefined) return items;
   throw usageError('OPTION_LIST', `${what} is a comma-separated list without empty or repeated items`, {
     facts: [['found', text]],
+  });
+}
+
+/**
+ * The 16 bytes of a UUID in printed order: 8-4-4-4-12 hex digits.
+ * @throws CvmError usage OPTION_UUID
+ */
+export function parseUuid(text: string, what: string): Uint8Array {
+  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text))
+    return hexToBytes(text.replaceAll('-', ''), what);
+  throw usageError('OPTION_UUID', `${what} is not a UUID`, {
+    facts: [['found', text]],
+    mend: 'write it as 8-4-4-4-12 hex digits',
   });
 }

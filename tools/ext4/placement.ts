@@ -2,6 +2,7 @@ import type { ByteSource, Piece } from '../bytes/source.ts';
 import { sourceFromBytes } from '../bytes/source.ts';
 import { rawToBytes } from '../bytes/text.ts';
 import { unitSource } from '../bytes/unit-source.ts';
+import { dataRuns } from '../bytes/zero-blocks.ts';
 import type { BlockAllocator } from './block-allocator.ts';
 import type { DirectoryContext } from './directory-leaf.ts';
 import { planDirectory } from './directory-writer.ts';
@@ -53,17 +54,17 @@ function dataOf(
   const { entry } = inode;
   switch (entry.type) {
     case 'file':
-      return { runs: dataRuns(entry.content), data: entry.content };
+      return { runs: contentRuns(entry.content), data: entry.content };
     case 'dir': {
       const directory = planDirectory(inode, context);
       inode.directory = directory;
       const data = unitSource(BLOCK_BYTES, directory.blockCount, (index) => directory.makeBlock(index));
-      return { runs: dataRuns(data), data };
+      return { runs: wholeRun(data), data };
     }
     case 'symlink': {
       if (isFastSymlink(entry.target)) return { runs: [], data: undefined };
       const data = sourceFromBytes(rawToBytes(entry.target));
-      return { runs: dataRuns(data), data };
+      return { runs: wholeRun(data), data };
     }
     case 'char':
     case 'block':
@@ -78,20 +79,16 @@ export function isFastSymlink(target: string): boolean {
   return target.length < BLOCK_AREA_BYTES;
 }
 
-/** The extents of content, widened to blocks and merged. */
-function dataRuns(content: ByteSource): DataRun[] {
-  const runs: DataRun[] = [];
-  for (const { offset, length } of content.extents) {
-    const fileBlock = Math.floor(offset / BLOCK_BYTES);
-    const end = Math.ceil((offset + length) / BLOCK_BYTES);
-    const last = runs.at(-1);
-    if (last !== undefined && last.fileBlock + last.count >= fileBlock) {
-      runs[runs.length - 1] = { fileBlock: last.fileBlock, count: end - last.fileBlock };
-    } else {
-      runs.push({ fileBlock, count: end - fileBlock });
-    }
-  }
-  return runs;
+/** The blocks of content that are not all zero: known holes are not even read. */
+function contentRuns(content: ByteSource): DataRun[] {
+  return Array.from(dataRuns(content, BLOCK_BYTES), ({ offset, length }) => ({
+    fileBlock: offset / BLOCK_BYTES,
+    count: Math.ceil(length / BLOCK_BYTES),
+  }));
+}
+
+function wholeRun(data: ByteSource): DataRun[] {
+  return [{ fileBlock: 0, count: Math.ceil(data.sizeBytes / BLOCK_BYTES) }];
 }
 
 function placeData(

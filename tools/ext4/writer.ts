@@ -48,8 +48,9 @@ export interface Ext4Options {
  * have no part in it. Nothing is copied: file contents are read from their entries when the image is read, metadata
  * is made on the way, free space and empty inode tables are holes.
  *
- * Known holes of a file's content (what lies outside its extents, by whole blocks) stay holes in the file; zeros
- * inside its extents are stored. Access, change and creation times are the modification time; a time outside 1901
+ * Blocks of content that are all zero become holes of the file, as `mke2fs -d` has it. For that contents are read once
+ * here, but for their known holes: the image depends on what a file holds, not on whether its archive knew the zeros.
+ * Access, change and creation times are the modification time; a time outside 1901
  * to 2446 becomes the nearest one inside. (Times after 2310 make e2fsck suspect an old kernel bug.)
  *
  * Source: the profile of profile.ts; Linux Documentation/filesystems/ext4.

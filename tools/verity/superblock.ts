@@ -64,14 +64,26 @@ export function writeVeritySuperblock(parameters: VerityParameters): Uint8Array 
   return bytes;
 }
 
+function superblockBytes(image: ByteSource, offset: number): Uint8Array | undefined {
+  if (offset % VERITY_SUPERBLOCK_BYTES !== 0 || offset + VERITY_SUPERBLOCK_BYTES > image.sizeBytes) {
+    return undefined;
+  }
+  const bytes = image.read(offset, VERITY_SUPERBLOCK_BYTES);
+  return equalBytes(bytes.subarray(0, MAGIC.length), MAGIC) ? bytes : undefined;
+}
+
+/** Whether a superblock begins at `offset`, sound or not. */
+export function hasVeritySuperblock(image: ByteSource, offset: number): boolean {
+  return superblockBytes(image, offset) !== undefined;
+}
+
 /**
  * Reads and checks the superblock at `offset`; the places it leads to are for the caller to check.
  * @throws CvmError format VERITY_NO_SUPERBLOCK | VERITY_SUPERBLOCK (one field, named)
  */
 export function readVeritySuperblock(image: ByteSource, offset: number): VerityParameters {
-  const fits = offset % VERITY_SUPERBLOCK_BYTES === 0 && offset + VERITY_SUPERBLOCK_BYTES <= image.sizeBytes;
-  const bytes = fits ? image.read(offset, VERITY_SUPERBLOCK_BYTES) : new Uint8Array();
-  if (!equalBytes(bytes.subarray(0, MAGIC.length), MAGIC)) {
+  const bytes = superblockBytes(image, offset);
+  if (bytes === undefined) {
     throw formatError('VERITY_NO_SUPERBLOCK', 'there is no dm-verity superblock at this place', {
       facts: [
         ['offset', offset],

@@ -164,7 +164,7 @@ describe('what was changed does not', () => {
 
   test('a tree over data that would reach into the superblock is refused', () => {
     const image = sealed.image.slice();
-    image[sealed.hashOffset + 72] = (301 & 0xff) as number;
+    image[sealed.hashOffset + 72] = 301 & 0xff;
     image[sealed.hashOffset + 73] = 301 >> 8;
     expectCvmError(() => verifyVerity(sourceFromBytes(image), sealed.hashOffset), 'VERITY_BOUNDS', 'format');
   });

@@ -1,0 +1,44 @@
+import { bytesToHex } from '../bytes/hex.ts';
+import { utf8Bytes } from '../bytes/text.ts';
+import { guestOsRootPartition } from '../guestos/partitions.ts';
+import type { Command } from './command.ts';
+import { resolvePath, writeFileWhole } from './files.ts';
+import { writeTzst } from './image-files.ts';
+import { ADD_OPTION, openImageTree, STRIP_OPTION, TAR_OPTION } from './image-tree.ts';
+import { requiredText, textOption } from './options.ts';
+
+/** Upstream sets every time of a root file system to this. */
+const TREE_TIME_SEC = 0;
+
+export const command: Command = {
+  summary: 'write a root partition with its hash tree from a tree',
+  description:
+    'Writes ext4 of 3 GiB from the root tree and its dm-verity hash tree at byte 10603200512. Labels everything by ' +
+    "the tree's etc/selinux/default/contexts/files/file_contexts, when it has one; all times become 0. The bytes, and " +
+    'so the root hash, depend on the tree and on --add and --strip alone.',
+  options: [
+    TAR_OPTION,
+    ADD_OPTION,
+    STRIP_OPTION,
+    { flags: '--output <file>', description: 'the partition: zstd of sparse tar (*.tzst)', required: true },
+    {
+      flags: '--root-hash-output <file>',
+      description: 'where the root hash goes as 64 hex digits and a newline',
+    },
+  ],
+  async run(_args, options, io) {
+    const output = resolvePath(io, requiredText(options, 'output'));
+    const hashOutput = textOption(options, 'rootHashOutput');
+    const tree = await openImageTree(options, io, { kind: 'tree' }, TREE_TIME_SEC);
+    try {
+      const { rootHash, image } = guestOsRootPartition(tree.entries);
+      const line = `${bytesToHex(rootHash)}\n`;
+      await writeTzst(output, image);
+      if (hashOutput === undefined) io.out(line);
+      else await writeFileWhole(resolvePath(io, hashOutput), [utf8Bytes(line)]);
+    } finally {
+      tree.close();
+    }
+    return 0;
+  },
+};
