@@ -31,9 +31,11 @@ _WORKSPACE = "%workspace%/"
 
 def _word(word):
     """Quotes a word for the shell; `%workspace%/` becomes the folder that `bazel run` was called in."""
+    place = ""
     if word.startswith(_WORKSPACE):
-        return '"${BUILD_WORKSPACE_DIRECTORY:?start it with bazel run}"/' + _word(word[len(_WORKSPACE):])
-    return "'%s'" % word.replace("'", "'\\''")
+        place = '"${BUILD_WORKSPACE_DIRECTORY:?start it with bazel run}"/'
+        word = word[len(_WORKSPACE):]
+    return place + "'%s'" % word.replace("'", "'\\''")
 
 def _cvm_command_impl(ctx):
     node = ctx.toolchains[NODE_TOOLCHAIN_TYPE].node

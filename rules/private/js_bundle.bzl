@@ -56,6 +56,6 @@ js_bundle = rule(
     toolchains = [NODE_TOOLCHAIN_TYPE],
     doc = """Bundles compiled TypeScript and the packages it uses into one file that needs no node_modules.
 
-Makes `out`; the output group `inputs` holds a JSON list of every module that went in. Modules that are imported
+Makes `out`; the output group `inputs` lists, as JSON, every module that went in and what is imported at run time. Modules that are imported
 dynamically are evaluated when first asked for. Promises equal bytes for equal inputs, in any folder.""",
 )

@@ -31,6 +31,7 @@ const result = await esbuild.build({
   preserveSymlinks: true,
   nodePaths: [resolve(values['node-modules'])],
   metafile: true,
+  write: false,
   logLevel: 'warning',
   // CommonJS packages ask for Node's own modules by require.
   banner: {
@@ -47,13 +48,27 @@ const result = await esbuild.build({
         }));
       },
     },
+    // commander can run subcommands as programs of their own. Ours are functions; nothing here starts a process.
+    {
+      name: 'no-child-processes',
+      setup(build) {
+        build.onResolve({ filter: /^(node:)?child_process$/ }, ({ path }) => ({ path, namespace: 'empty' }));
+        build.onLoad({ filter: /.*/, namespace: 'empty' }, () => ({ contents: 'export default {}' }));
+      },
+    },
   ],
 });
 if (result.warnings.length > 0) process.exit(1);
 
-// Paths as they are in the workspace and in node_modules, whatever the repositories are called.
-const inputs = Object.keys(result.metafile.inputs)
-  .map((path) => path.replace(/^.*\/node_modules\//, 'node_modules/'))
-  .map((path) => (path.startsWith(`${values.root}/`) ? path.slice(values.root.length + 1) : path))
-  .sort();
-writeFileSync(values.inputs, `${JSON.stringify(inputs, null, 1)}\n`);
+// Paths as they are in the workspace and in node_modules, wherever this ran and whatever the repositories are called.
+const npm = `${values['node-modules'].replace(/node_modules$/, '')}`;
+const plain = (text) => text.replaceAll(`${values.root}/`, '').replaceAll(npm, '');
+writeFileSync(values.outfile, plain(result.outputFiles[0].text));
+const modules = Object.keys(result.metafile.inputs).map(plain).sort();
+const external = Object.values(result.metafile.outputs).flatMap((output) =>
+  output.imports.map(({ path }) => path),
+);
+writeFileSync(
+  values.inputs,
+  `${JSON.stringify({ modules, external: [...new Set(external)].sort() }, null, 1)}\n`,
+);

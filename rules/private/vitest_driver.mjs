@@ -22,7 +22,8 @@ mkdirSync(scratch);
 // Files that may or may not be there are found beside one that always is.
 const marker = process.env['CVM_SHARED_VECTORS_MARKER'];
 const vectors = marker === undefined ? undefined : dirname(join(runfiles, marker));
-const shared = vectors !== undefined && existsSync(join(vectors, 'nns')) ? { CVM_SHARED_VECTORS: vectors } : {};
+const shared =
+  vectors !== undefined && existsSync(join(vectors, 'nns')) ? { CVM_SHARED_VECTORS: vectors } : {};
 
 const { status, signal, error } = spawnSync(
   process.execPath,

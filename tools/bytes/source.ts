@@ -47,8 +47,14 @@ export function checkRange(sizeBytes: number, offset: number, length: number): v
   }
 }
 
-/** Bytes in memory as a source. One extent, or none when empty. */
-export function sourceFromBytes(bytes: Uint8Array): ByteSource {
+/**
+ * Bytes in memory as a source. One extent, or none when empty.
+ *
+ * A Node Buffer is taken as the plain array below it: `slice` of a Buffer is a view where that of a Uint8Array is a
+ * copy, and whoever works on a "copy" would change the image.
+ */
+export function sourceFromBytes(given: Uint8Array): ByteSource {
+  const bytes = new Uint8Array(given.buffer, given.byteOffset, given.length);
   return {
     sizeBytes: bytes.length,
     extents: bytes.length === 0 ? [] : [{ offset: 0, length: bytes.length }],

@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { CvmError, EXIT_CODES, formatError, mismatchError, trustError, usageError } from '../../../tools/errors.ts';
+import {
+  CvmError,
+  EXIT_CODES,
+  formatError,
+  mismatchError,
+  trustError,
+  usageError,
+} from '../../../tools/errors.ts';
 import { asCvmError, errorJson, showError } from '../../../tools/show-error.ts';
 
 test('an error shows code, exit code, facts in columns, the nearest miss and the mend', () => {
@@ -55,7 +62,6 @@ test('no fact, message or mend can move the cursor, hide text or begin a line', 
       const shown = showError(
         new CvmError('format', 'CODE', value, { facts: [[name, value]], nearest: value, mend: value }),
       );
-      // eslint-disable-next-line no-control-regex -- control characters are what must not be there
       expect(shown).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/);
       expect(shown.split('\n')).toHaveLength(5);
     }),
