@@ -67,13 +67,11 @@ export function parseFileContexts(text: string): FileContexts {
         : cause;
     }
   });
-  const byStem = groupByStem(regexes);
+  const lastRegex = lastMatch(regexes);
   return {
     labelFor(path, type) {
       const isFor = (spec: Spec): boolean => spec.type === undefined || spec.type === type;
-      const found =
-        exact.get(path)?.findLast(isFor) ??
-        lastMatch(path, isFor, byStem.get(stemOf(path)) ?? [], byStem.get(undefined) ?? []);
+      const found = exact.get(path)?.findLast(isFor) ?? lastRegex(path, isFor);
       return found === undefined || found.label === NONE ? undefined : found.label;
     },
   };
@@ -108,45 +106,26 @@ function exactPath(pattern: RawText): RawText | undefined {
   return META.test(withoutEscapes) ? undefined : pattern.replace(/\\(.)/gs, '$1');
 }
 
-/** The first directory of a path, with both slashes; undefined when a path or a prefix has no second slash. */
-function stemOf(path: RawText): RawText | undefined {
-  const second = path.indexOf('/', 1);
-  return second < 0 ? undefined : path.slice(0, second + 1);
-}
-
-/** Lines by what every path of theirs begins with, so that most lines are never looked at. */
-function groupByStem(regexes: readonly RegexSpec[]): ReadonlyMap<RawText | undefined, RegexSpec[]> {
-  const byStem = new Map<RawText | undefined, RegexSpec[]>();
+/**
+ * The last of the lines that match. Lines are found by what every path of theirs begins with, so that for one path a
+ * few out of thousands are looked at.
+ */
+function lastMatch(
+  regexes: readonly RegexSpec[],
+): (path: RawText, isFor: (spec: Spec) => boolean) => Spec | undefined {
+  const byPrefix = new Map<RawText, RegexSpec[]>();
   for (const spec of regexes) {
-    const stem = stemOf(spec.regex.prefix);
-    const specs = byStem.get(stem);
-    if (specs === undefined) byStem.set(stem, [spec]);
+    const { prefix } = spec.regex;
+    const specs = byPrefix.get(prefix);
+    if (specs === undefined) byPrefix.set(prefix, [spec]);
     else specs.push(spec);
   }
-  return byStem;
-}
-
-/** Walks two ascending lists from their ends, the later line first. */
-function lastMatch(
-  path: RawText,
-  isFor: (spec: Spec) => boolean,
-  stemmed: readonly RegexSpec[],
-  others: readonly RegexSpec[],
-): Spec | undefined {
-  // A path without a stem of its own asks only the other lines; do not walk them twice.
-  const first = stemmed === others ? [] : stemmed;
-  let i = first.length - 1;
-  let j = others.length - 1;
-  for (;;) {
-    const a = first[i];
-    const b = others[j];
-    if (a === undefined && b === undefined) return undefined;
-    const spec = b === undefined || (a !== undefined && a.order > b.order) ? a : b;
-    if (spec === undefined) return undefined;
-    if (spec === a) i--;
-    else j--;
-    if (isFor(spec) && spec.regex.matches(path)) return spec;
-  }
+  const lengths = [...new Set(Array.from(byPrefix.keys(), (prefix) => prefix.length))];
+  return (path, isFor) =>
+    lengths
+      .flatMap((length) => (length > path.length ? [] : (byPrefix.get(path.slice(0, length)) ?? [])))
+      .sort((a, b) => b.order - a.order)
+      .find((spec) => isFor(spec) && spec.regex.matches(path));
 }
 
 /**
