@@ -6,6 +6,9 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     pool: 'threads',
+    // A bound for what hangs, not a measure of speed.
+    testTimeout: 240_000,
+    hookTimeout: 240_000,
     watch: false,
     passWithNoTests: false,
   },

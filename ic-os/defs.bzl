@@ -45,7 +45,8 @@ def icos_build(
       mode: `dev` measures launches with 16 and with 64 vCPUs, `prod` with 64
       root_tree: the `cvm_tree` of the root partition
       version_file: the version of this build, one line
-      boot_tree: the `cvm_tree` of the boot partition, unless it comes from the base
+      boot_tree: a `cvm_tree` whose /boot becomes the boot partition, labelled by its file_contexts; a recovery image
+        has its base's
       boot_args_template: kernel command lines with ROOT_HASH, unless they come from the base
       chip_ids: chips that the proposal must name, 128 hex digits each
       tags: for every target
@@ -70,7 +71,7 @@ def icos_build(
     if build_alternative_guestos_image:
         if boot_tree or boot_args_template:
             fail("icos_build: a recovery image takes its boot tree and boot_args from the base release")
-        network, measured = _recovery_boot_partition(name, chip_ids, common)
+        network, measured = _recovery_boot_partition(name, common)
     else:
         if not boot_tree or not boot_args_template:
             fail("icos_build: boot_tree and boot_args_template are needed, unless build_alternative_guestos_image is set")
@@ -90,6 +91,8 @@ def icos_build(
                 "boot_args": "/boot_args:0644",
                 version_file: "/version.txt:0644",
             },
+            label_files = True,
+            subtree = "boot",
             tree = boot_tree,
             **common
         )
@@ -182,7 +185,7 @@ def icos_build(
         **common
     )
 
-def _recovery_boot_partition(name, chip_ids, common):
+def _recovery_boot_partition(name, common):
     """Declares the boot side of a recovery image; gives its network and what is to be measured."""
     package = native.package_name()
     pins = PINS.get(package)

@@ -71,6 +71,10 @@ def _cvm_boot_partition_impl(ctx):
     args = ctx.actions.args()
     args.add("--tar", tree)
     inputs = [tree] + _add_files(ctx, args)
+    if ctx.attr.subtree:
+        args.add("--subtree", ctx.attr.subtree)
+    if ctx.attr.label_files:
+        args.add("--file-contexts-from-tree")
     if ctx.attr.proposal:
         certificate = ctx.attr.proposal[CvmProposalInfo].certificate
         args.add("--add", certificate, format = "%s:/alternative_guestos_proposal.cbor:0644")
@@ -95,10 +99,14 @@ cvm_boot_partition = rule(
     attrs = dict(
         CVM_ATTRS,
         add = _ADD,
+        label_files = attr.bool(
+            doc = "Label files by the SELinux file_contexts inside the tree. Otherwise the tree's own labels stay.",
+        ),
         proposal = attr.label(
             providers = [CvmProposalInfo],
             doc = "A verified proposal, put at /alternative_guestos_proposal.cbor.",
         ),
+        subtree = attr.string(doc = "The folder of the tree that becomes the partition; all of the tree when empty."),
         tree = attr.label(mandatory = True, providers = [CvmTreeInfo], doc = "The tree of the partition."),
     ),
     provides = [CvmPartitionInfo],

@@ -240,7 +240,7 @@ describe('debugfs', () => {
   debugfsTest('shows owners, modes, times, devices and links', () => {
     const path = store(image);
     expect(ask(path, 'stat /etc')).toMatch(/Mode: {2}02750 .*User: 70000 {3}Group: +-2 /s);
-    expect(ask(path, 'stat /setuid')).toMatch(/Mode: {2}04755 .*mtime: 0xfffffffb:0000001c .*1969/s);
+    expect(ask(path, 'stat /setuid')).toMatch(/Mode: {2}04755 .*mtime: 0xfffffffb:0000001c /s);
     expect(ask(path, 'stat /late')).toMatch(/crtime: 0x5f5e1000:ee6b27fc/);
     expect(ask(path, 'stat /null')).toMatch(/Device major\/minor number: 01:03 /);
     expect(ask(path, 'stat /wide')).toMatch(/Device major\/minor number: 259:70000 /);

@@ -35,14 +35,16 @@ export function findOracleFile(path: string, sha256: string): Uint8Array | undef
  * required.
  *
  * @param oracles names to what {@link findOracle} or {@link findOracleFile} found
+ * @param required whether absence may fail: not of a program that Debian does not package
  */
 export function oracleTest(
   oracles: Readonly<Record<string, unknown>>,
+  required = ORACLES_REQUIRED,
 ): (name: string, body: () => void | Promise<void>, timeoutMs?: number) => void {
   const missing = Object.keys(oracles).filter((name) => oracles[name] === undefined);
   return (name, body, timeoutMs = 120_000) => {
     if (missing.length === 0) test(name, { timeout: timeoutMs }, body);
-    else if (ORACLES_REQUIRED) {
+    else if (required) {
       test(name, () => {
         throw new Error(`oracle required, not found: ${missing.join(', ')}`);
       });

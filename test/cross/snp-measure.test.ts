@@ -18,7 +18,7 @@ import { runCommand, scratchFolder } from '../support/run-command.ts';
 import { findOracle, ORACLE_ENV, oracleTest } from './oracle.ts';
 
 const peer = findOracle('sev-snp-measure');
-const withPeer = oracleTest({ 'sev-snp-measure': peer });
+const withPeer = oracleTest({ 'sev-snp-measure': peer }, false);
 
 /** What the peer prints and how it ends, and of errors the first line after "error: " or "Error: ". */
 interface Answer {
