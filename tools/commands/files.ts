@@ -193,43 +193,51 @@ async function writeWhole(
   check: ((writtenPath: string) => Promise<void> | void) | undefined,
   fill: (file: FileHandle, isRegular: boolean) => Promise<void>,
 ): Promise<void> {
-  const existing = statSync(path, { throwIfNoEntry: false });
-  if (existing !== undefined && !existing.isFile()) {
-    if (existing.isDirectory() || check !== undefined) throw notRegular(path, existing);
-    await guarded(path, async () => {
+  try {
+    const existing = statSync(path, { throwIfNoEntry: false });
+    if (existing === undefined || existing.isFile()) {
+      // Behind a symbolic link stands the file that is meant.
+      await writeBeside(existing === undefined ? path : realpathSync(path), check, fill);
+    } else if (existing.isDirectory() || check !== undefined) {
+      throw notRegular(path, existing);
+    } else {
       const file = await open(path, 'w');
       try {
         await fill(file, false);
       } finally {
         await file.close();
       }
-    });
-    return;
-  }
-  // Behind a symbolic link stands the file that is meant.
-  const target = existing === undefined ? path : realpathSync(path);
-  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(8).toString('hex')}.part`);
-  await guarded(path, async () => {
-    await mkdir(dirname(target), { recursive: true });
-    pendingFiles.add(temporary);
-    try {
-      const file = await open(temporary, 'wx');
-      try {
-        await fill(file, true);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await check?.(temporary);
-      await rename(temporary, target);
-    } catch (error) {
-      rmSync(temporary, { force: true });
-      throw error;
-    } finally {
-      pendingFiles.delete(temporary);
     }
-    await syncFolder(dirname(target));
-  });
+  } catch (cause) {
+    throw fileError(path, 'write', cause);
+  }
+}
+
+async function writeBeside(
+  path: string,
+  check: ((writtenPath: string) => Promise<void> | void) | undefined,
+  fill: (file: FileHandle, isRegular: boolean) => Promise<void>,
+): Promise<void> {
+  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(8).toString('hex')}.part`);
+  await mkdir(dirname(path), { recursive: true });
+  pendingFiles.add(temporary);
+  try {
+    const file = await open(temporary, 'wx');
+    try {
+      await fill(file, true);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await check?.(temporary);
+    await rename(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  } finally {
+    pendingFiles.delete(temporary);
+  }
+  await syncFolder(dirname(path));
 }
 
 async function writeAll(file: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
@@ -246,14 +254,6 @@ async function syncFolder(path: string): Promise<void> {
     await folder.sync();
   } finally {
     await folder.close();
-  }
-}
-
-async function guarded(path: string, action: () => Promise<void>): Promise<void> {
-  try {
-    await action();
-  } catch (cause) {
-    throw fileError(path, 'write', cause);
   }
 }
 

@@ -6,7 +6,6 @@ import { closeSync, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { versions } from 'node:process';
 import { sourceFromBytes, type ByteSource, type Extent } from '../bytes/source.ts';
 import { showRaw } from '../bytes/text.ts';
 import { dataRuns } from '../bytes/zero-blocks.ts';
@@ -15,7 +14,7 @@ import { BLOCK_BYTES, isTarHeader } from '../tar/header.ts';
 import { readTar, type TarMember } from '../tar/reader.ts';
 import { writeSparseTar } from '../tar/sparse.ts';
 import { baseName } from '../tree/entry.ts';
-import { compressFrames, requirePinnedEncoder } from '../zstd/compress.ts';
+import { compressFrames } from '../zstd/compress.ts';
 import { decompress } from '../zstd/decompress.ts';
 import { isZstd } from '../zstd/frames.ts';
 import { zstdSource } from '../zstd/source.ts';
@@ -113,7 +112,7 @@ export async function writeTzst(path: string, source: ByteSource): Promise<void>
 }
 
 /**
- * Compresses into a file, by the pinned encoder or not at all.
+ * Compresses a stream into a file.
  * @param check as for `writeFileWhole`
  * @throws CvmError usage ZSTD_ENCODER, and those of `writeFileWhole`
  */
@@ -122,7 +121,6 @@ export async function writeZstdFile(
   chunks: Chunks,
   check?: (writtenPath: string) => Promise<void> | void,
 ): Promise<void> {
-  requirePinnedEncoder(versions['zstd']);
   await writeFileWhole(path, compressFrames(chunks), check);
 }
 

@@ -1,7 +1,7 @@
 import type { ByteSource } from '../bytes/source.ts';
 import { showRaw, type RawText } from '../bytes/text.ts';
 import { NO_XATTRS, parentPath, type EntryCommon, type TreeEntry } from '../tree/entry.ts';
-import { comparePaths } from '../tree/order.ts';
+import { inTreeOrder } from '../tree/order.ts';
 import { tarError } from './header.ts';
 import { readTar, type TarMember } from './reader.ts';
 
@@ -102,8 +102,8 @@ function linkedNode(nodes: ReadonlyMap<RawText, Node>, member: TarMember, path: 
 
 function entriesOf(nodes: ReadonlyMap<RawText, Node>): TreeEntry[] {
   const firstNames = new Map<Node, RawText>();
-  const sorted = [...nodes].sort(([a], [b]) => comparePaths(a, b));
-  return sorted.map(([path, node]) => {
+  const named = [...nodes].map(([path, node]) => ({ path, node }));
+  return inTreeOrder(named).map(({ path, node }) => {
     const { member } = node;
     if (member === undefined) return { ...MISSING_FOLDER, path, type: 'dir' };
     const common = commonFields(path, member);

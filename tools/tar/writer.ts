@@ -2,7 +2,7 @@ import { chunks, type ByteSource } from '../bytes/source.ts';
 import { rawToBytes, showRaw, utf8Bytes, type RawText } from '../bytes/text.ts';
 import { bug, usageError } from '../errors.ts';
 import { baseName, parentPath, type TreeEntry } from '../tree/entry.ts';
-import { comparePaths } from '../tree/order.ts';
+import { inTreeOrder } from '../tree/order.ts';
 import {
   END_OF_ARCHIVE_BYTES,
   NAME_BYTES,
@@ -33,9 +33,11 @@ const TYPE_FLAGS = {
 /**
  * Writes a tree as a pax archive whose bytes depend on the tree alone: depth first with names in byte order, whatever
  * the order of `entries`; owners by number; extended headers only where a field cannot hold its value, named
- * `FOLDER/PaxHeaders/NAME`, records in byte order; two zero blocks at the end. Same bytes as GNU tar 1.34 with
- * `--sort=name --numeric-owner --format=pax --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime
- * --xattrs --blocking-factor=1`, whole mtimes, called with the top-level names.
+ * `FOLDER/PaxHeaders/NAME`, records in byte order of their keys; two zero blocks at the end.
+ *
+ * GNU tar 1.34 writes the same bytes, but for the order of records where a member has several, when called with the
+ * top-level names and `--sort=name --numeric-owner --format=pax --xattrs --blocking-factor=1
+ * --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime`.
  *
  * Names have no `./` before them; the root folder is `./`. Holes of files are written as zeros.
  *
@@ -45,7 +47,7 @@ export function* treeToTar(entries: readonly TreeEntry[], options: TarOptions = 
   const byPath = new Map(entries.map((entry) => [entry.path, entry]));
   /** Each inode's first name in the archive, which carries the content. */
   const firstNames = new Map<InodeEntry, RawText>();
-  for (const { path } of entries.toSorted((a, b) => comparePaths(a.path, b.path))) {
+  for (const { path } of inTreeOrder(entries)) {
     const inode = inodeAt(byPath, path);
     const first = firstNames.get(inode);
     const member = { inode, path, mtimeSec: options.epochSec ?? inode.mtimeSec };

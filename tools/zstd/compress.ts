@@ -1,10 +1,8 @@
 import { constants, zstdCompress } from 'node:zlib';
 import { sourceFromBytes } from '../bytes/source.ts';
-import { bug, usageError } from '../errors.ts';
+import { bug } from '../errors.ts';
 import { walkFrames } from './frames.ts';
-
-/** The encoder whose bytes are promised. Other versions compress as well, to other bytes. */
-export const PINNED_ENCODER_VERSION = '1.5.7';
+import { requirePinnedEncoder } from './pinned-encoder.ts';
 
 /** What one frame holds, except the last. Part of the format that is promised: changing it changes every archive. */
 export const SLICE_BYTES = 8 << 20;
@@ -19,38 +17,20 @@ const IN_FLIGHT = 4;
 const OUTPUT_BYTES = SLICE_BYTES + (SLICE_BYTES >>> 8);
 
 /**
- * Compressed bytes repeat only with the same encoder.
- *
- * @param version what the runtime says of its encoder, `process.versions.zstd`
- * @throws CvmError usage ZSTD_ENCODER
- */
-export function requirePinnedEncoder(version: string | undefined): void {
-  if (version === PINNED_ENCODER_VERSION) return;
-  throw usageError(
-    'ZSTD_ENCODER',
-    'this runtime has another zstd encoder than the one whose bytes are pinned',
-    {
-      facts: [
-        ['pinned', PINNED_ENCODER_VERSION],
-        ['found', version ?? 'none'],
-      ],
-      mend: 'run the tool with the Node.js of package-lock.json',
-    },
-  );
-}
-
-/**
  * Compresses a stream to independent frames, one for every {@link SLICE_BYTES} of content, each with its content size
  * and a checksum; an empty stream is one empty frame. The bytes depend on the content and the level, not on how the
  * content was cut into chunks. Nothing but a few slices is held.
  *
  * Independent frames are what makes random access (`zstdSource`) and two cores possible: the encoder's own threads
  * are unsafe in Node 24 (nodejs/node issue 59899).
+ *
+ * @throws CvmError usage ZSTD_ENCODER, and whatever `chunks` throws
  */
 export async function* compressFrames(
   chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
   level: number = DEFAULT_LEVEL,
 ): AsyncGenerator<Uint8Array> {
+  await requirePinnedEncoder((content) => compressSlice(content, DEFAULT_LEVEL));
   const pending: Promise<Uint8Array>[] = [];
   const start = (slice: Uint8Array): void => {
     const frame = compressSlice(slice, level);

@@ -7,14 +7,25 @@ import {
   type ZstdOptions,
 } from 'node:zlib';
 import { CHUNK_BYTES, type ByteSource } from '../bytes/source.ts';
-import { CvmError, formatError } from '../errors.ts';
+import { bug, CvmError, formatError } from '../errors.ts';
 import { walkFrames, WINDOW_LIMIT_BYTES, zstdError, type ZstdFrame } from './frames.ts';
 
 /** Frames up to this size are decoded in one call; larger ones are streamed. */
 export const WHOLE_FRAME_LIMIT_BYTES = 64 << 20;
 
+/** What such a frame may take compressed: content that does not compress, with its headers. */
+const WHOLE_FRAME_COMPRESSED_LIMIT_BYTES = WHOLE_FRAME_LIMIT_BYTES + (1 << 20);
+
+/** Whether a frame may be held in memory, as it is and decoded: blocks may be empty, so neither size bounds the other. */
+export function fitsWhole(frame: ZstdFrame): boolean {
+  return (
+    frame.contentLimitBytes <= WHOLE_FRAME_LIMIT_BYTES &&
+    frame.lengthBytes <= WHOLE_FRAME_COMPRESSED_LIMIT_BYTES
+  );
+}
+
 /**
- * Decodes one frame whose content is at most {@link WHOLE_FRAME_LIMIT_BYTES}: never more than its header promised,
+ * Decodes one frame that {@link fitsWhole}: never more than its header promised,
  * and the checksum, when there is one, is verified.
  * @throws CvmError format ZSTD_CORRUPT | ZSTD_CONTENT_SIZE
  */
@@ -39,7 +50,7 @@ export function decodeFrame(source: ByteSource, frame: ZstdFrame): Uint8Array {
 export async function* decompress(source: ByteSource): AsyncGenerator<Uint8Array> {
   for (const frame of walkFrames(source)) {
     if (frame.kind === 'skippable') continue;
-    if (frame.contentLimitBytes <= WHOLE_FRAME_LIMIT_BYTES) {
+    if (fitsWhole(frame)) {
       const content = await decodeWhole(source, frame);
       if (content.length > 0) yield content;
     } else {
@@ -56,7 +67,7 @@ function decodeWhole(source: ByteSource, frame: ZstdFrame): Promise<Uint8Array> 
         if (error !== null) throw error;
         resolve(checkedContent(frame, content));
       } catch (cause) {
-        reject(decodeError(frame, cause) as Error);
+        reject(decodeError(frame, cause));
       }
     });
   });
@@ -134,8 +145,9 @@ function checkContentSize(frame: ZstdFrame, contentBytes: number): void {
   );
 }
 
-function decodeError(frame: ZstdFrame, cause: unknown): unknown {
-  if (cause instanceof CvmError || !(cause instanceof Error)) return cause;
+function decodeError(frame: ZstdFrame, cause: unknown): Error {
+  if (!(cause instanceof Error)) return bug('the zstd decoder failed without an error', { cause });
+  if (cause instanceof CvmError) return cause;
   const code = (cause as NodeJS.ErrnoException).code ?? '';
   if (!/^(ZSTD_error_|Z_|ERR_BUFFER_TOO_LARGE|ERR_STREAM_PREMATURE_CLOSE)/.test(code)) return cause;
   return formatError('ZSTD_CORRUPT', 'a zstd frame cannot be decoded', {

@@ -1,5 +1,5 @@
 import { checkRange, type ByteSource } from '../bytes/source.ts';
-import { decodeFrame, WHOLE_FRAME_LIMIT_BYTES } from './decompress.ts';
+import { decodeFrame, fitsWhole } from './decompress.ts';
 import { walkFrames, type ZstdFrame } from './frames.ts';
 
 /** Decoded frames kept: what two readers that walk side by side need, and a bound on memory. */
@@ -19,7 +19,7 @@ interface PlacedFrame {
 
 /**
  * The decoded content as a source with random access by frame, or undefined when it has none to offer: a frame
- * without content size, or one above {@link WHOLE_FRAME_LIMIT_BYTES}. A frame is decoded when it is read and kept for a
+ * without content size, or one above 64 MiB. A frame is decoded when it is read and kept for a
  * while; a corrupt one is noticed then.
  *
  * @throws CvmError format, those of `walkFrames`; reads throw ZSTD_CORRUPT | ZSTD_CONTENT_SIZE
@@ -28,7 +28,8 @@ export function zstdSource(source: ByteSource): ByteSource | undefined {
   const placed: PlacedFrame[] = [];
   let sizeBytes = 0;
   for (const frame of walkFrames(source)) {
-    if (frame.contentBytes === undefined || frame.contentBytes > WHOLE_FRAME_LIMIT_BYTES) return undefined;
+    if (frame.kind === 'skippable') continue;
+    if (frame.contentBytes === undefined || !fitsWhole(frame)) return undefined;
     if (frame.contentBytes === 0) {
       // Nobody will ever read it, so whatever is wrong with it shows now.
       decodeFrame(source, frame);
