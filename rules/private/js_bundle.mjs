@@ -48,11 +48,13 @@ const result = await esbuild.build({
         }));
       },
     },
-    // commander can run subcommands as programs of their own. Ours are functions; nothing here starts a process.
+    // commander can run subcommands as programs of their own. Ours are functions, so no package gets to start one.
     {
       name: 'no-child-processes',
       setup(build) {
-        build.onResolve({ filter: /^(node:)?child_process$/ }, ({ path }) => ({ path, namespace: 'empty' }));
+        build.onResolve({ filter: /^(node:)?child_process$/ }, ({ path, importer }) =>
+          importer.includes('/node_modules/') ? { path, namespace: 'empty' } : undefined,
+        );
         build.onLoad({ filter: /.*/, namespace: 'empty' }, () => ({ contents: 'export default {}' }));
       },
     },
