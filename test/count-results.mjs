@@ -35,7 +35,8 @@ if (name !== '--total') {
   console.log(`${name}: ${line()}`);
 } else {
   for (const file of existsSync(store) ? readdirSync(store) : []) {
-    for (const [key, value] of Object.entries(JSON.parse(readFileSync(join(store, file), 'utf8')))) count[key] += value;
+    for (const [key, value] of Object.entries(JSON.parse(readFileSync(join(store, file), 'utf8'))))
+      count[key] += value;
   }
   const results = new URL('../bazel-e2e-results.json', import.meta.url);
   if (existsSync(results)) {

@@ -18,12 +18,16 @@ function time(runs: number, command: string, words: readonly string[], before?: 
     const start = performance.now();
     const { status, stderr } = spawnSync(command, words, { cwd: workspace, encoding: 'utf8' });
     seconds.push((performance.now() - start) / 1000);
-    if (status !== 0) throw new Error(`${command} ${words.join(' ')} ended with ${status ?? 'a signal'}:\n${stderr}`);
+    if (status !== 0)
+      throw new Error(`${command} ${words.join(' ')} ended with ${status ?? 'a signal'}:\n${stderr}`);
   }
   return seconds.sort((a, b) => a - b);
 }
 
-const bazel = (...words: readonly string[]): (() => void) => () => void time(1, './bazelw', words);
+const bazel =
+  (...words: readonly string[]): (() => void) =>
+  () =>
+    void time(1, './bazelw', words);
 
 interface Row {
   readonly name: string;

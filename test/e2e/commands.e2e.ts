@@ -23,7 +23,16 @@ test('bazel-bin/tools/cvm works from any folder, through any link', () => {
 test('bazel run //tools:cvm resolves relative paths against the folder it was called in', () => {
   const result = spawnSync(
     join(here, 'bazelw'),
-    ['run', '--ui_event_filters=-info', '--noshow_progress', '//tools:cvm', '--', 'ext4', 'list', 'no-such.img'],
+    [
+      'run',
+      '--ui_event_filters=-info',
+      '--noshow_progress',
+      '//tools:cvm',
+      '--',
+      'ext4',
+      'list',
+      'no-such.img',
+    ],
     { cwd: join(here, 'test'), encoding: 'utf8' },
   );
   expect(result.status).toBe(2);

@@ -19,7 +19,8 @@ function ran(words: readonly string[]): string[] {
   build(second, [...words, `--execution_log_json_file=${log}`]);
   const text = readFileSync(log, 'utf8').trim();
   // The log is one JSON object after the other.
-  const spawns = text === '' ? [] : (JSON.parse(`[${text.replace(/\}\s*\{/g, '},{')}]`) as { mnemonic: string }[]);
+  const spawns =
+    text === '' ? [] : (JSON.parse(`[${text.replace(/\}\s*\{/g, '},{')}]`) as { mnemonic: string }[]);
   return [...new Set(spawns.map((spawn) => spawn.mnemonic))].sort();
 }
 

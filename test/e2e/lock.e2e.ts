@@ -55,9 +55,15 @@ test('a mainnet lock refuses a dev proposal, and the root hash stays what it was
   const distdir = join(second, '..', 'distdir');
   mkdirSync(distdir, { recursive: true });
   copyFileSync(base, join(distdir, 'update-img.tar.zst'));
-  const files = ['139001.cbor', '139001.request.cbor'].map((name) => join(second, env, name)) as [string, string];
+  const files = ['139001.cbor', '139001.request.cbor'].map((name) => join(second, env, name)) as [
+    string,
+    string,
+  ];
   for (const file of files) {
-    copyFileSync(join(second, `bazel-bin/${env}/dev-proposal/${file.slice(file.lastIndexOf('/') + 1)}`), file);
+    copyFileSync(
+      join(second, `bazel-bin/${env}/dev-proposal/${file.slice(file.lastIndexOf('/') + 1)}`),
+      file,
+    );
   }
   writeFileSync(
     lockFile,

@@ -27,7 +27,11 @@ describe('README', () => {
   test.each(commands().filter(({ command }) => !command.startsWith('./bazelw test')))(
     '$command',
     ({ command, output }) => {
-      const result = spawnSync('/bin/sh', ['-c', command], { cwd: here, encoding: 'utf8', maxBuffer: 1 << 28 });
+      const result = spawnSync('/bin/sh', ['-c', command], {
+        cwd: here,
+        encoding: 'utf8',
+        maxBuffer: 1 << 28,
+      });
       const all = result.stdout + result.stderr;
       expect(result.status, all).toBe(0);
       // `…` stands for what differs from machine to machine.

@@ -34,7 +34,10 @@ test.each(['worker', 'linux-sandbox', 'local'])(
 
 test('a type error in a test fails the test target', () => {
   const file = join(second, 'test/unit/bytes/wrong.test.ts');
-  writeFileSync(file, "import { test } from 'vitest';\ntest('x', () => { const n: number = 'text'; void n; });\n");
+  writeFileSync(
+    file,
+    "import { test } from 'vitest';\ntest('x', () => { const n: number = 'text'; void n; });\n",
+  );
   try {
     const result = bazel(second, ['test', '//test:unit_bytes']);
     expect(result.exitCode).not.toBe(0);

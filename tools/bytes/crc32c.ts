@@ -42,8 +42,7 @@ export function crc32c(seed: number, bytes: Uint8Array): number {
   const fast = bytes.length - (bytes.length % SLICES);
   /* eslint-disable @typescript-eslint/no-non-null-assertion -- indexes are masked to the tables' 256 entries */
   for (; at < fast; at += SLICES) {
-    const low =
-      crc ^ (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24));
+    const low = crc ^ (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24));
     crc =
       t7[low & 0xff]! ^
       t6[(low >>> 8) & 0xff]! ^
