@@ -3,7 +3,7 @@
 load("//rules:providers.bzl", "CvmBootInfo", "CvmTreeInfo", "cvm_boot_info", "cvm_tree_info")
 load(":run_cvm.bzl", "CVM_ATTRS", "CVM_TOOLCHAINS", "run_cvm")
 
-_FILES = ["boot.tar", "boot_args", "vmlinuz", "initrd.img", "OVMF_SEV.fd"]
+_FILES = ["boot.tar", "boot_args", "vmlinuz", "initrd.img", "OVMF_SEV.fd", "version.txt"]
 
 def _cvm_boot_files_impl(ctx):
     outputs = {name: ctx.actions.declare_file(ctx.label.name + "/" + name) for name in _FILES}
@@ -49,6 +49,6 @@ cvm_boot_files = rule(
     doc = """Takes a boot partition apart.
 
 Makes `<name>/boot.tar` (the whole tree, xattrs included) and, links resolved, `boot_args`, `vmlinuz`,
-`initrd.img` and `OVMF_SEV.fd`; each is also an output group. Refuses an image without them, with a journal that
+`initrd.img`, `OVMF_SEV.fd` and `version.txt`; each is also an output group. Refuses an image without them, with a journal that
 needs replay, or of another size than the lock says.""",
 )

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { chunks } from '../bytes/source.ts';
 import { mismatchError } from '../errors.ts';
 import { openExt4 } from '../ext4/reader.ts';
-import { bootFile, findBootFile } from '../guestos/boot-partition.ts';
+import { bootFile } from '../guestos/boot-partition.ts';
 import { BOOT_FILES } from '../guestos/layout.ts';
 import { treeToTar } from '../tar/tree.ts';
 import type { Command } from './command.ts';
@@ -10,12 +10,13 @@ import { openFile, resolvePath, writeFileWhole } from './files.ts';
 import { openImage } from './image-files.ts';
 import { parseDecimal, requiredText, textOption } from './options.ts';
 
-/** What direct boot measures; a boot partition without one of them is of no use. */
-const MEASURED_FILES = [
+/** What direct boot measures, and the release's version: every release has them all. */
+const FILES = [
   BOOT_FILES.bootArgs,
   BOOT_FILES.kernel,
   BOOT_FILES.initrd,
   BOOT_FILES.firmware,
+  BOOT_FILES.version,
 ] as const;
 
 export const command: Command = {
@@ -38,11 +39,9 @@ export const command: Command = {
     const source = await openImage(path, 'boot.img');
     try {
       const tree = openExt4(source);
-      const files = MEASURED_FILES.map((name) => [name, bootFile(tree, name)] as const);
-      const version = findBootFile(tree, BOOT_FILES.version);
+      const files = FILES.map((name) => [name, bootFile(tree, name)] as const);
       await writeFileWhole(join(folder, 'boot.tar'), treeToTar(tree.entries()));
       for (const [name, content] of files) await writeFileWhole(join(folder, name), chunks(content));
-      if (version !== undefined) await writeFileWhole(join(folder, BOOT_FILES.version), chunks(version));
     } finally {
       source.close();
     }

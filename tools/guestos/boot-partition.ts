@@ -23,7 +23,7 @@ const PROPOSAL_LIMIT_BYTES = 16 << 20;
  * A file at the top of the boot partition, symlinks resolved; undefined when there is nothing of that name.
  * @throws CvmError format BOOT_FILE_TYPE when the name leads to something other than a regular file
  */
-export function findBootFile(tree: BootTree, name: string): ByteSource | undefined {
+function findBootFile(tree: BootTree, name: string): ByteSource | undefined {
   const entry = tree.lookup(rawFromUtf8(name));
   if (entry === undefined) return undefined;
   if (entry.type !== 'file') {

@@ -288,14 +288,17 @@ describe('guestos extract-boot', () => {
     expect(existsSync(path('bare'))).toBe(false);
   });
 
-  test('a partition without version.txt is taken apart all the same', async () => {
+  test('a partition without version.txt is refused: every release has one, and the build declares it', async () => {
     await writeTzst(
       path('old.tzst'),
       bootPartition({ bootArgs: bootArgsText(BASE_HASH), without: ['version.txt'] }),
     );
-    await runCommand(extractBoot, folder, ['old.tzst'], { output: 'old' });
-    expect(existsSync(path('old/vmlinuz'))).toBe(true);
-    expect(existsSync(path('old/version.txt'))).toBe(false);
+    await expectCvmRejection(
+      () => runCommand(extractBoot, folder, ['old.tzst'], { output: 'old' }),
+      'BOOT_FILE_MISSING',
+      'format',
+    );
+    expect(existsSync(path('old'))).toBe(false);
   });
 
   test('a missing image is named', async () => {
