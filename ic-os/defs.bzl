@@ -132,6 +132,7 @@ def icos_build(
         proposal = "proposal" if build_alternative_guestos_image else None,
         root_partition = "partition-root.tzst",
         vcpus = vcpus,
+        verdict_name = "" if build_alternative_guestos_image else "verdict.json",
         version_file = version_file,
         **common
     )

@@ -5,7 +5,7 @@ load(":run_cvm.bzl", "CVM_ATTRS", "CVM_TOOLCHAINS", "run_cvm")
 
 def _cvm_update_image_impl(ctx):
     out = ctx.actions.declare_file(ctx.label.name)
-    verdict = ctx.actions.declare_file(ctx.label.name + ".verdict.json")
+    verdict = ctx.actions.declare_file(ctx.attr.verdict_name or ctx.label.name + ".verdict.json")
     boot = ctx.attr.boot_partition[CvmPartitionInfo]
     root = ctx.attr.root_partition[CvmPartitionInfo]
     if boot.kind != "boot":
@@ -66,6 +66,7 @@ cvm_update_image = rule(
             doc = "QEMU CPU models to measure.",
         ),
         vcpus = attr.int_list(default = [64], doc = "vCPU counts to measure."),
+        verdict_name = attr.string(doc = "Name of the file that says what was checked; `<name>.verdict.json` when empty."),
         version_file = attr.label(mandatory = True, allow_single_file = True, doc = "The version of this build, one line."),
     ),
     provides = [CvmUpdateImageInfo],
