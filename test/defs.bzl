@@ -19,6 +19,7 @@ def folder_test(name, folder, **kwargs):
             exclude = files,
             allow_empty = True,
         ) + [
+            "//:docs/cli.md",
             "//:package-lock.json",
             "//test/nns:sources",
             "//tools:sources",

@@ -1,0 +1,31 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { BUILD_COMMANDS } from '../../../tools/commands/build-table.ts';
+import { COMMANDS } from '../../../tools/commands/table.ts';
+import { cliDocs } from '../../support/cli-docs.ts';
+
+const file = new URL('../../../docs/cli.md', import.meta.url);
+
+test('docs/cli.md says what the commands say', async () => {
+  const text = await cliDocs(COMMANDS);
+  if (process.env['CVM_UPDATE_DOCS'] === '1') writeFileSync(file, text);
+  expect(readFileSync(file, 'utf8'), 'write it anew as its first lines say').toBe(text);
+});
+
+test('every command loads, has a summary that is no sentence, and options that say what they mean', async () => {
+  for (const { noun, verb, summary, load } of COMMANDS) {
+    const name = `${noun} ${verb}`;
+    expect(summary, name).not.toMatch(/\.$|^[A-Z]/);
+    const { command } = await load();
+    for (const { flags, description } of command.options ?? []) {
+      expect(flags, name).toMatch(/^(-[a-z], )?--[a-z][a-z0-9-]*( <[^>]+>)?$/);
+      expect(description, `${name} ${flags}`).not.toBe('');
+    }
+  }
+});
+
+test('nouns and verbs stand in order, each once', () => {
+  const names = COMMANDS.map(({ noun, verb }) => `${noun} ${verb}`);
+  expect(names).toEqual([...new Set(names)].sort());
+  for (const entry of BUILD_COMMANDS) expect(COMMANDS).toContain(entry);
+});
