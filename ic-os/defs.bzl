@@ -71,7 +71,7 @@ def icos_build(
     if build_alternative_guestos_image:
         if boot_tree or boot_args_template:
             fail("icos_build: a recovery image takes its boot tree and boot_args from the base release")
-        network, measured = _recovery_boot_partition(name, common)
+        network, measured, measured_size = _recovery_boot_partition(name, common)
     else:
         if not boot_tree or not boot_args_template:
             fail("icos_build: boot_tree and boot_args_template are needed, unless build_alternative_guestos_image is set")
@@ -79,6 +79,7 @@ def icos_build(
         # A release of its own needs no blessing; only `dev` is built here.
         network = "dev"
         measured = "partition-boot.tzst"
+        measured_size = ""
         cvm_boot_args(
             name = "boot_args",
             root_partition = "partition-root.tzst",
@@ -100,6 +101,7 @@ def icos_build(
     cvm_launch_measurements(
         name = "launch-measurements.json",
         boot = measured,
+        image_size_bytes = measured_size,
         vcpus = vcpus,
         **common
     )
@@ -187,7 +189,7 @@ def icos_build(
     )
 
 def _recovery_boot_partition(name, common):
-    """Declares the boot side of a recovery image; gives its network and what is to be measured."""
+    """Declares the boot side of a recovery image; gives its network, what is to be measured, and its size."""
     package = native.package_name()
     pins = PINS.get(package)
     if pins == None:
@@ -201,6 +203,7 @@ def _recovery_boot_partition(name, common):
         name = "base-boot",
         image = hub + ":base",
         image_size_bytes = str(pins["base_size"] or ""),
+        version = pins["base_commit"] or "",
         **common
     )
     native.filegroup(
@@ -239,5 +242,6 @@ def _recovery_boot_partition(name, common):
     )
 
     # Before the vote there is no boot partition yet; the base's own is what the proposal is to name.
-    measured = "partition-boot.tzst" if pins["proposal"] else hub + ":base"
-    return pins["network"], measured
+    if pins["proposal"]:
+        return pins["network"], "partition-boot.tzst", ""
+    return pins["network"], hub + ":base", str(pins["base_size"] or "")

@@ -6,7 +6,10 @@ load("//rules/private:toolchain_repositories.bzl", "toolchain_repositories")
 def _cvm_impl(mctx):
     toolchain_repositories()
     hubs = {}
-    for module in mctx.modules:
+
+    # What the root module pins is what it builds; the pins of rules_cvm itself are for its own images.
+    modules = [module for module in mctx.modules if module.is_root and module.tags.pins] or mctx.modules
+    for module in modules:
         for tag in module.tags.pins:
             if tag.lock.name != LOCK_NAME:
                 fail("cvm.pins: a lock is called %s, found %s" % (LOCK_NAME, tag.lock))

@@ -2,10 +2,11 @@
  * From argv to a command to an exit code: the only file that knows `process`. What it offers is the table it is
  * given, so that the whole tool, the part that build actions run, and the development tool share one front.
  */
+import { fstatSync, writeSync } from 'node:fs';
 import type { Command as CommanderCommand } from 'commander';
 import type { Command, CommandEntry, Io, OptionValues } from './commands/command.ts';
-import { removePendingFiles } from './commands/files.ts';
-import { CvmError, usageError } from './errors.ts';
+import { onPendingFiles, removePendingFiles } from './commands/files.ts';
+import { CvmError, EXIT_CODES, usageError } from './errors.ts';
 import { nearestWord } from './nearest.ts';
 import { asCvmError, errorJson, showError } from './show-error.ts';
 import { VERSION } from './version.ts';
@@ -13,21 +14,16 @@ import { VERSION } from './version.ts';
 /** Runs the command that argv names and ends the process with its exit code. */
 export async function main(name: string, summary: string, table: readonly CommandEntry[]): Promise<void> {
   const argv = process.argv.slice(2);
-  process.stdout.on('error', endOnBrokenPipe);
-  process.stderr.on('error', endOnBrokenPipe);
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(signal, () => {
-      removePendingFiles();
-      // The number that shells give a process which the signal ended.
-      process.exit(128 + { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 }[signal]);
-    });
-  }
+  process.stdout.on('error', endWithoutReader);
+  // Nobody is left to tell; the exit code still says what happened.
+  process.stderr.on('error', () => undefined);
+  onPendingFiles(watchSignals);
   let code: number;
   try {
     code = await dispatch(name, summary, table, argv);
   } catch (thrown) {
     const error = asCvmError(thrown);
-    if (argv.includes('--json')) process.stdout.write(errorJson(error));
+    if (argv.includes('--json')) writeOut(errorJson(error));
     process.stderr.write(showError(error));
     if (error.kind === 'bug' && error.cause instanceof Error)
       process.stderr.write(`${error.cause.stack ?? ''}\n`);
@@ -38,8 +34,61 @@ export async function main(name: string, summary: string, table: readonly Comman
 }
 
 /** A reader that went away (`cvm … | head`) is no failure of ours. */
-function endOnBrokenPipe(error: NodeJS.ErrnoException): void {
-  process.exit(error.code === 'EPIPE' ? 0 : 1);
+function endWithoutReader(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') process.exit(0);
+  process.stderr.write(showError(outputError(error)));
+  process.exit(EXIT_CODES.usage);
+}
+
+function outputError(cause: unknown): CvmError {
+  return usageError('OUTPUT_WRITE', 'standard output cannot be written', {
+    facts: [['system error', cause instanceof Error ? cause.message : String(cause)]],
+    mend: 'make room where it goes, or name a file with --output',
+    cause,
+  });
+}
+
+/** Whether standard output is a file: its stream would take a short write, on a full disk, for a whole one. */
+const isOutputFile = ((): boolean => {
+  try {
+    const stat = fstatSync(1);
+    return stat.isFile() || (stat.isCharacterDevice() && !process.stdout.isTTY);
+  } catch {
+    return false;
+  }
+})();
+
+/** @throws CvmError usage OUTPUT_WRITE */
+function writeOut(text: string): void {
+  if (!isOutputFile) {
+    process.stdout.write(text);
+    return;
+  }
+  const bytes = Buffer.from(text, 'utf8');
+  try {
+    for (let done = 0; done < bytes.length;) done += writeSync(1, bytes, done);
+  } catch (cause) {
+    throw outputError(cause);
+  }
+}
+
+const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
+
+/**
+ * Signals end the process at once, as the system does it, except while a file is half written: then that file goes
+ * first. A handler would otherwise have to wait for whatever is being computed.
+ */
+function watchSignals(pending: number): void {
+  for (const signal of Object.keys(SIGNALS) as (keyof typeof SIGNALS)[]) {
+    process.removeListener(signal, endOnSignal);
+    if (pending > 0) process.on(signal, endOnSignal);
+  }
+}
+
+function endOnSignal(signal: NodeJS.Signals): void {
+  removePendingFiles();
+  // The number that shells give a process which the signal ended.
+  process.exit(128 + SIGNALS[signal as keyof typeof SIGNALS]);
 }
 
 async function dispatch(
@@ -50,7 +99,7 @@ async function dispatch(
 ): Promise<number> {
   const [noun, verb] = argv;
   if (argv.length === 1 && (noun === '--version' || noun === '-V')) {
-    process.stdout.write(`${name} ${VERSION}\n`);
+    writeOut(`${name} ${VERSION}\n`);
     return 0;
   }
   const { Command: Commander } = await import('commander');
@@ -140,17 +189,19 @@ async function runCommand(
     const made = program.createOption(option.flags, option.description);
     if (option.required === true) made.makeOptionMandatory();
     if (option.defaultValue !== undefined) made.default(option.defaultValue);
+    const given = { once: false };
     made.argParser((value: string, previous: unknown) => {
       if (option.repeatable === true)
         return [...(Array.isArray(previous) ? (previous as string[]) : []), value];
-      if (typeof previous === 'string' && previous !== option.defaultValue) {
+      if (given.once) {
         throw usageError('OPTION_REPEATED', `${option.flags.split(' ')[0]} is given twice`, {
           facts: [
-            ['first', previous],
+            ['first', String(previous)],
             ['second', value],
           ],
         });
       }
+      given.once = true;
       return value;
     });
     program.addOption(made);
@@ -170,11 +221,11 @@ async function parse(
     ...command.commands.flatMap(everyCommand),
   ];
   for (const command of everyCommand(program)) {
-    command.exitOverride().configureOutput({ writeErr: () => undefined });
+    command.exitOverride().configureOutput({ writeErr: () => undefined, writeOut });
     command.showSuggestionAfterError(true).allowExcessArguments(false);
   }
   if (words.length === 0 && program.commands.length > 0) {
-    process.stdout.write(program.helpInformation());
+    writeOut(program.helpInformation());
     return 2;
   }
   // Help and version end the parsing without an action.
@@ -192,24 +243,39 @@ async function parse(
     if (code === undefined || !code.startsWith('commander.')) throw thrown;
     if (exitCode === 0) return 0;
     if (code === 'commander.help') {
-      process.stdout.write(program.helpInformation());
+      writeOut(program.helpInformation());
       return 2;
     }
     const [text, suggestion] = (message ?? '').replace(/^error: /, '').split('\n');
     throw usageError('USAGE', text ?? 'the command line is wrong', {
-      ...(suggestion === undefined ? {} : { nearest: suggestion.replace(/^\(|\)$/g, '') }),
+      ...(suggestion === undefined
+        ? {}
+        : { nearest: suggestion.replace(/^\(Did you mean (one of )?|\?\)$/g, '') }),
       mend: `run ${program.name()} --help`,
     });
   }
   return call.wanted ? await act() : 0;
 }
 
+/** `bazel run` starts its programs in the runfiles; a person means the folder they stand in. */
+function workingFolder(): string {
+  try {
+    return process.env['BUILD_WORKING_DIRECTORY'] ?? process.cwd();
+  } catch (cause) {
+    throw usageError('FOLDER_GONE', 'the folder that the command was called in does not exist any more', {
+      mend: 'change into a folder that exists, and call it again',
+      cause,
+    });
+  }
+}
+
 function processIo(): Io {
   return {
-    out: (text) => process.stdout.write(text),
-    err: (text) => process.stderr.write(text),
-    // `bazel run` starts its programs in the runfiles; a person means the folder they stand in.
-    cwd: process.env['BUILD_WORKING_DIRECTORY'] ?? process.cwd(),
+    out: writeOut,
+    err: (text) => void process.stderr.write(text),
+    get cwd() {
+      return workingFolder();
+    },
     env: process.env,
     isTerminal: process.stderr.isTTY,
   };

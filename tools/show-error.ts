@@ -1,4 +1,4 @@
-import { showText } from './bytes/text.ts';
+import { showText, jsonText } from './bytes/text.ts';
 import { CvmError } from './errors.ts';
 
 /** Whatever was thrown, as an error of the house: what is none becomes `bug`. */
@@ -27,7 +27,7 @@ export function showError(error: CvmError): string {
 
 /** The same for programs: what `--json` prints on standard output when a command fails. */
 export function errorJson(error: CvmError): string {
-  return `${JSON.stringify({
+  return `${jsonText({
     ok: false,
     error: {
       code: error.code,

@@ -12,6 +12,8 @@ def _cvm_boot_files_impl(ctx):
     args.add("--output", outputs["boot.tar"].dirname)
     if ctx.attr.image_size_bytes:
         args.add("--image-size", ctx.attr.image_size_bytes)
+    if ctx.attr.version:
+        args.add("--expect-version", ctx.attr.version)
     run_cvm(
         ctx,
         noun = "guestos",
@@ -43,6 +45,7 @@ cvm_boot_files = rule(
             doc = "An update image (update-img.tar.zst) or a boot partition (partition-boot.tzst).",
         ),
         image_size_bytes = attr.string(doc = "The size the image must have, when a lock says so."),
+        version = attr.string(doc = "What the partition's version.txt must say, when a lock says so."),
     ),
     provides = [CvmBootInfo, CvmTreeInfo],
     toolchains = CVM_TOOLCHAINS,
@@ -50,5 +53,6 @@ cvm_boot_files = rule(
 
 Makes `<name>/boot.tar` (the whole tree, xattrs included) and, links resolved, `boot_args`, `vmlinuz`,
 `initrd.img`, `OVMF_SEV.fd` and `version.txt`; each is also an output group. Refuses an image without them, with a journal that
-needs replay, or of another size than the lock says.""",
+needs replay, or of another size or version than the lock
+says.""",
 )

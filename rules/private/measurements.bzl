@@ -7,6 +7,8 @@ def _cvm_launch_measurements_impl(ctx):
     out = ctx.actions.declare_file(ctx.label.name)
     args = ctx.actions.args()
     args.add("--boot", ctx.file.boot)
+    if ctx.attr.image_size_bytes:
+        args.add("--image-size", ctx.attr.image_size_bytes)
     args.add_joined("--vcpus", [str(count) for count in ctx.attr.vcpus], join_with = ",")
     args.add_joined("--vcpu-types", ctx.attr.vcpu_types, join_with = ",")
     args.add("--output", out)
@@ -33,6 +35,7 @@ cvm_launch_measurements = rule(
             allow_single_file = True,
             doc = "A boot partition (partition-boot.tzst) or an update image: what is measured is read from it.",
         ),
+        image_size_bytes = attr.string(doc = "The size that `boot` must have, when a lock says so."),
         vcpu_types = attr.string_list(
             default = ["EPYC-v4", "EPYC-Genoa", "EPYC-Turin"],
             doc = "QEMU CPU models, in the order of the output.",

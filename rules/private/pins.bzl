@@ -67,11 +67,21 @@ def pins_content(locks):
     files = {"BUILD.bazel": ""}
     downloads = {}
     pins = {}
+    owners = {}
+    for item in locks:
+        owners.setdefault(item.label.package, []).append(item.label)
     for item in locks:
         package = item.label.package
         where = "@@%s//%s" % (item.label.workspace_name, package)
         main = "@@%s" % item.label.workspace_name
         lock = parse_lock(item.text)
+        if len(owners[package]) > 1:
+            # The hub knows packages, not repositories: of two locks neither may win.
+            lock = struct(network = None, base = None, proposal = None, error = lock_error(
+                "LOCK_CONFLICT",
+                "the package %s has several locks: %s" % (package, ", ".join([str(label) for label in owners[package]])),
+                "give one of them a hub of its own: cvm.pins(hub = \"…\", lock = …)",
+            ))
         error = lock.error
         if error:
             base = _error("base", error)
@@ -98,6 +108,7 @@ def pins_content(locks):
         pinned = lock.proposal or {}
         pins[package] = dict(
             network = lock.network,
+            base_commit = (lock.base or {}).get("commit"),
             base_size = (lock.base or {}).get("size"),
             proposal = error == None and lock.proposal != None,
             proposal_id = pinned.get("id"),

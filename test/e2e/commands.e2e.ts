@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, symlinkSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, inject, test } from 'vitest';
@@ -43,4 +43,57 @@ test('a wrong verb ends with 2 and names the nearest', () => {
   const result = bazel(here, ['run', '//tools:cvm', '--', 'ext4', 'lst']);
   expect(result.exitCode).toBe(2);
   expect(result.output).toContain('list');
+});
+
+test('an option given twice is refused, also when the first value is the default', () => {
+  const words = ['guestos', 'validate', '--proposal', 'x', '--network', 'mainnet', '--network', 'dev'];
+  const result = spawnSync(join(here, 'bazel-bin/tools/cvm'), words, { encoding: 'utf8' });
+  expect(result.status).toBe(2);
+  expect(result.stderr).toContain('error OPTION_REPEATED (exit 2): --network is given twice');
+});
+
+test('a full disk behind standard output is an error, not a short file', () => {
+  const result = spawnSync(
+    '/bin/sh',
+    ['-c', 'exec "$0" --help >/dev/full', join(here, 'bazel-bin/tools/cvm')],
+    {
+      encoding: 'utf8',
+    },
+  );
+  expect(result.status).toBe(2);
+  expect(result.stderr).toContain('error OUTPUT_WRITE (exit 2): standard output cannot be written');
+});
+
+test('two outputs of one path are refused', () => {
+  const words = ['guestos', 'update-image', '--boot', 'b', '--root', 'r', '--version-file', 'v'];
+  const result = spawnSync(
+    join(here, 'bazel-bin/tools/cvm'),
+    [...words, '--output', 'x', '--verdict-output', './x'],
+    { encoding: 'utf8' },
+  );
+  expect(result.status).toBe(2);
+  expect(result.stderr).toContain('error OUTPUT_TWICE (exit 2)');
+});
+
+test('a folder that is gone is named as such', () => {
+  const script = 'd=$(mktemp -d); cd "$d"; rmdir "$d"; exec "$0" file sha256 x';
+  const result = spawnSync('/bin/sh', ['-c', script, join(here, 'bazel-bin/tools/cvm')], {
+    encoding: 'utf8',
+  });
+  expect(result.status).toBe(2);
+  expect(result.stderr).toContain('error FOLDER_GONE (exit 2)');
+});
+
+test('a signal ends a command that only reads at once', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'cvm-signal-'));
+  const big = join(folder, 'big.img');
+  spawnSync('truncate', ['-s', '20G', big]);
+  const script = '"$0" file sha256 "$1" & sleep 0.5; kill -TERM $!; wait $!';
+  const result = spawnSync('/bin/sh', ['-c', script, join(here, 'bazel-bin/tools/cvm'), big], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
+  expect(result.status).toBe(143);
+  expect(result.stdout).toBe('');
+  rmSync(folder, { recursive: true });
 });

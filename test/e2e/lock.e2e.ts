@@ -71,7 +71,7 @@ test('a mainnet lock refuses a dev proposal, and the root hash stays what it was
       version: 1,
       network: 'mainnet',
       base: {
-        commit: '0123456789abcdef0123456789abcdef01234567',
+        commit: readFileSync(join(second, 'ic-os/guestos/envs/dev/version.txt'), 'utf8').trim(),
         urls: ['https://releases.invalid/update-img.tar.zst'],
         sha256: await sha256(base),
         size: statSync(base).size,
@@ -94,4 +94,24 @@ test('a mainnet lock refuses a dev proposal, and the root hash stays what it was
   } finally {
     for (const file of files) rmSync(file);
   }
+});
+
+test('a base of another commit than the lock says is refused, though its sha256 is right', async () => {
+  build(second, ['//ic-os/guestos/envs/dev:update-img.tar.zst']);
+  const base = join(second, 'bazel-bin/ic-os/guestos/envs/dev/update-img.tar.zst');
+  const distdir = join(second, '..', 'distdir');
+  mkdirSync(distdir, { recursive: true });
+  copyFileSync(base, join(distdir, 'update-img.tar.zst'));
+  const pinned = {
+    commit: '0123456789abcdef0123456789abcdef01234567',
+    urls: ['https://releases.invalid/update-img.tar.zst'],
+    sha256: await sha256(base),
+    size: statSync(base).size,
+  };
+  const write = (changes: object): void =>
+    writeFileSync(lockFile, JSON.stringify({ ...lock, base: { ...pinned, ...changes }, proposal: null }));
+  write({});
+  buildFails(second, [`--distdir=${distdir}`, `//${env}:boot_args`], 'IMAGE_VERSION');
+  write({ size: pinned.size + 1 });
+  buildFails(second, [`--distdir=${distdir}`, `//${env}:launch-measurements.json`], 'IMAGE_SIZE');
 });

@@ -112,6 +112,12 @@ HUB_CASES = [
     expect("one file of two is not enough", "PROPOSAL_FILE_MISSING" in _package(_LOCK, ["139001.cbor"]), True),
     expect("a pinned proposal with its files is a filegroup", "PROPOSAL" in _package(_LOCK, ["139001.cbor", "139001.request.cbor"]), False),
     expect("the sha256 reaches http_file", _hub(_LOCK).downloads[0]["sha256"], _SHA),
+    expect("two locks of one package: neither wins", [
+        "LOCK_CONFLICT" in pins_content([
+            struct(label = Label("//a:pins.lock.json"), text = json.encode(_LOCK), files = []),
+            struct(label = Label("@bazel_tools//a:pins.lock.json"), text = json.encode(_LOCK), files = []),
+        ]).files["a/BUILD.bazel"],
+    ], [True]),
     expect("two locks of one base download it once", len(pins_content([
         struct(label = Label("//a:pins.lock.json"), text = json.encode(_LOCK), files = []),
         struct(label = Label("//b:pins.lock.json"), text = json.encode(_LOCK), files = []),

@@ -53,3 +53,16 @@ export function showRaw(raw: RawText): string {
     return showText(raw.replace(/[\x80-\xff]/g, (unit) => `\\x${unit.charCodeAt(0).toString(16)}`));
   }
 }
+
+/**
+ * JSON that is safe to print: what a terminal would obey or hide (C1, DEL, bidirectional and zero-width characters, line
+ * separators) stands as \uXXXX. The value is the same; `JSON.stringify` escapes C0 alone.
+ *
+ * @param indent as of `JSON.stringify`
+ */
+export function jsonText(value: unknown, indent?: number): string {
+  return JSON.stringify(value, null, indent).replace(
+    /[\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}

@@ -41,10 +41,32 @@ const HOLE_BYTES = 4096;
 /** What is half written. */
 const pendingFiles = new Set<string>();
 
+let pendingListener: (count: number) => void = () => undefined;
+
+/** Tells how many files are half written, whenever that changes: whoever handles signals wants to know. */
+export function onPendingFiles(listener: (count: number) => void): void {
+  pendingListener = listener;
+}
+
 /** Removes what is half written. For signal handlers: nothing here waits. */
 export function removePendingFiles(): void {
   for (const path of pendingFiles) rmSync(path, { force: true });
   pendingFiles.clear();
+}
+
+/**
+ * Refuses two outputs of one path: the second would take the first one's place.
+ * @param paths as they were given; undefined for an output that was not asked for
+ * @throws CvmError usage OUTPUT_TWICE
+ */
+export function requireDistinctOutputs(io: Pick<Io, 'cwd'>, ...paths: readonly (string | undefined)[]): void {
+  const given = paths.filter((path) => path !== undefined).map((path) => resolvePath(io, path));
+  const again = given.find((path, i) => given.indexOf(path) !== i);
+  if (again === undefined) return;
+  throw usageError('OUTPUT_TWICE', 'two outputs of the command have one path', {
+    facts: [['path', again]],
+    mend: 'give each output a path of its own',
+  });
 }
 
 /** A path as the caller of the tool means it. @throws CvmError usage PATH_INVALID */
@@ -221,6 +243,7 @@ async function writeBeside(
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(8).toString('hex')}.part`);
   await mkdir(dirname(path), { recursive: true });
   pendingFiles.add(temporary);
+  pendingListener(pendingFiles.size);
   try {
     const file = await open(temporary, 'wx');
     try {
@@ -236,6 +259,7 @@ async function writeBeside(
     throw error;
   } finally {
     pendingFiles.delete(temporary);
+    pendingListener(pendingFiles.size);
   }
   await syncFolder(dirname(path));
 }

@@ -1,14 +1,18 @@
 import { join } from 'node:path';
-import { chunks } from '../bytes/source.ts';
+import { chunks, readAll, type ByteSource } from '../bytes/source.ts';
+import { utf8FromBytes } from '../bytes/text.ts';
 import { mismatchError } from '../errors.ts';
 import { openExt4 } from '../ext4/reader.ts';
 import { bootFile } from '../guestos/boot-partition.ts';
 import { BOOT_FILES } from '../guestos/layout.ts';
 import { treeToTar } from '../tar/tree.ts';
 import type { Command } from './command.ts';
-import { openFile, resolvePath, writeFileWhole } from './files.ts';
+import { resolvePath, writeFileWhole } from './files.ts';
 import { openImage } from './image-files.ts';
-import { parseDecimal, requiredText, textOption } from './options.ts';
+import { checkImageSize, IMAGE_SIZE_OPTION } from './image-size.ts';
+import { requiredText, textOption } from './options.ts';
+
+const VERSION_LIMIT_BYTES = 4096;
 
 /** What direct boot measures, and the release's version: every release has them all. */
 const FILES = [
@@ -27,18 +31,18 @@ export const command: Command = {
   arguments: [{ name: '<image>', description: 'update-img.tar.zst, partition-boot.tzst or boot.img' }],
   options: [
     { flags: '--output <dir>', description: 'folder for the files', required: true },
-    { flags: '--image-size <bytes>', description: 'refuse an image file of another size' },
+    IMAGE_SIZE_OPTION,
+    { flags: '--expect-version <text>', description: 'refuse a partition whose version.txt says otherwise' },
   ],
   async run([image = ''], options, io) {
     const path = resolvePath(io, image);
-    const expectedSize = textOption(options, 'imageSize');
-    if (expectedSize !== undefined) {
-      checkSize(path, parseDecimal(expectedSize, '--image-size', 0, Number.MAX_SAFE_INTEGER));
-    }
+    checkImageSize(path, options);
     const folder = resolvePath(io, requiredText(options, 'output'));
     const source = await openImage(path, 'boot.img');
     try {
       const tree = openExt4(source);
+      const expectedVersion = textOption(options, 'expectVersion');
+      if (expectedVersion !== undefined) checkVersion(bootFile(tree, BOOT_FILES.version), expectedVersion);
       const files = FILES.map((name) => [name, bootFile(tree, name)] as const);
       await writeFileWhole(join(folder, 'boot.tar'), treeToTar(tree.entries()));
       for (const [name, content] of files) await writeFileWhole(join(folder, name), chunks(content));
@@ -49,15 +53,14 @@ export const command: Command = {
   },
 };
 
-function checkSize(path: string, expected: number): void {
-  const file = openFile(path);
-  file.close();
-  if (file.sizeBytes === expected) return;
-  throw mismatchError('IMAGE_SIZE', 'the image file has another size than it must have', {
+function checkVersion(file: ByteSource, expected: string): void {
+  const found = utf8FromBytes(readAll(file, VERSION_LIMIT_BYTES, '/version.txt'), '/version.txt').trimEnd();
+  if (found === expected) return;
+  throw mismatchError('IMAGE_VERSION', 'the boot partition is of another release than it must be', {
     facts: [
-      ['expected', `${expected} bytes`],
-      ['found', `${file.sizeBytes} bytes`],
+      ['expected', expected],
+      ['found', found],
     ],
-    mend: 'fetch the image again: the lock says what it has to be',
+    mend: 'pin the commit that the node ran: commit and sha256 of the lock have to belong together',
   });
 }

@@ -6,6 +6,7 @@ import type { Command } from './command.ts';
 import { resolvePath, writeFileWhole } from './files.ts';
 import { PLAN_OPTIONS, planOption } from './guestos-options.ts';
 import { openImage } from './image-files.ts';
+import { checkImageSize, IMAGE_SIZE_OPTION } from './image-size.ts';
 import { requiredText, textOption } from './options.ts';
 
 export const command: Command = {
@@ -16,11 +17,14 @@ export const command: Command = {
   options: [
     { flags: '--boot <image>', description: 'boot partition or update image', required: true },
     ...PLAN_OPTIONS,
+    IMAGE_SIZE_OPTION,
     { flags: '--output <file>', description: 'launch-measurements.json; standard output when left out' },
   ],
   async run(_args, options, io) {
     const plan = planOption(options);
-    const image = await openImage(resolvePath(io, requiredText(options, 'boot')), 'boot.img');
+    const path = resolvePath(io, requiredText(options, 'boot'));
+    checkImageSize(path, options);
+    const image = await openImage(path, 'boot.img');
     try {
       const json = writeLaunchMeasurements(measureBootPartition(openExt4(image), plan));
       const output = textOption(options, 'output');

@@ -2,7 +2,7 @@ import { utf8Bytes } from '../bytes/text.ts';
 import { readLaunchMeasurements } from '../guestos/measurements.ts';
 import { summariseProposalPayload, writeProposalPayload } from '../guestos/payload.ts';
 import type { Command } from './command.ts';
-import { resolvePath, writeFileWhole } from './files.ts';
+import { resolvePath, writeFileWhole, requireDistinctOutputs } from './files.ts';
 import { chipIdsOption, readRootHashFile, readSmallText } from './guestos-options.ts';
 import { requiredText, textOption } from './options.ts';
 
@@ -31,6 +31,7 @@ export const command: Command = {
     { flags: '--summary-output <file>', description: 'the same for people' },
   ],
   async run(_args, options, io) {
+    requireDistinctOutputs(io, textOption(options, 'output'), textOption(options, 'summaryOutput'));
     const payload = {
       rootHash: readRootHashFile(io, requiredText(options, 'rootHashFile')),
       measurements: readLaunchMeasurements(

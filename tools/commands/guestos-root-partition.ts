@@ -2,7 +2,7 @@ import { bytesToHex } from '../bytes/hex.ts';
 import { utf8Bytes } from '../bytes/text.ts';
 import { guestOsRootPartition } from '../guestos/partitions.ts';
 import type { Command } from './command.ts';
-import { resolvePath, writeFileWhole } from './files.ts';
+import { resolvePath, writeFileWhole, requireDistinctOutputs } from './files.ts';
 import { writeTzst } from './image-files.ts';
 import { ADD_OPTION, openImageTree, STRIP_OPTION, TAR_OPTION } from './image-tree.ts';
 import { requiredText, textOption } from './options.ts';
@@ -29,6 +29,7 @@ export const command: Command = {
   async run(_args, options, io) {
     const output = resolvePath(io, requiredText(options, 'output'));
     const hashOutput = textOption(options, 'rootHashOutput');
+    requireDistinctOutputs(io, requiredText(options, 'output'), hashOutput);
     const tree = await openImageTree(options, io, { kind: 'tree' }, TREE_TIME_SEC);
     try {
       const { rootHash, image } = guestOsRootPartition(tree.entries);

@@ -4,7 +4,7 @@ import { UPDATE_IMAGE_MEMBERS } from '../guestos/layout.ts';
 import { archiveVersion, packingVerdictJson, validatePacking } from '../guestos/packing.ts';
 import { writeSparseTar } from '../tar/sparse.ts';
 import type { Command } from './command.ts';
-import { resolvePath, writeFileWhole } from './files.ts';
+import { resolvePath, writeFileWhole, requireDistinctOutputs } from './files.ts';
 import {
   CHIP_ID_OPTION,
   chipIdsOption,
@@ -43,6 +43,7 @@ export const command: Command = {
     { flags: '--verdict-output <file>', description: 'what was checked, as JSON' },
   ],
   async run(_args, options, io) {
+    requireDistinctOutputs(io, requiredText(options, 'output'), textOption(options, 'verdictOutput'));
     const network = networkOption(options);
     const checks = {
       ...planOption(options),

@@ -168,7 +168,7 @@ function chooseImage(
   if (wanted === undefined && images.size > 1) {
     throw usageError('IMAGE_MEMBER_NEEDED', 'an archive has several images, and none was named', {
       facts,
-      mend: 'extract the image from the archive and give that file',
+      mend: 'name it with --member where the command has that option, or extract the image and give that file',
     });
   }
   throw formatError('IMAGE_MEMBER_MISSING', 'an archive does not hold the image', {

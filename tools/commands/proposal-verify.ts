@@ -1,6 +1,6 @@
 import { bytesToHex, hexToBytes } from '../bytes/hex.ts';
 import { digestBytes } from '../bytes/digest.ts';
-import { showText, utf8Bytes } from '../bytes/text.ts';
+import { showText, utf8Bytes, jsonText } from '../bytes/text.ts';
 import { mismatchError, usageError } from '../errors.ts';
 import type { Trust } from '../nns/networks.ts';
 import { readRootKey } from '../nns/root-key.ts';
@@ -66,7 +66,7 @@ export const command: Command = {
       throw error;
     }
     const shown = proposalFactsJson(facts);
-    const text = `${JSON.stringify(shown, null, 2)}\n`;
+    const text = `${jsonText(shown, 2)}\n`;
     const output = textOption(options, 'output');
     if (output !== undefined) await writeFileWhole(resolvePath(io, output), [utf8Bytes(text)]);
     if (json) io.out(text);

@@ -1,6 +1,6 @@
 import { bytesToHex, hexToBytes } from '../bytes/hex.ts';
 import type { ByteSource } from '../bytes/source.ts';
-import { showText } from '../bytes/text.ts';
+import { showText, jsonText } from '../bytes/text.ts';
 import { CvmError, formatError, usageError } from '../errors.ts';
 import { errorJson } from '../show-error.ts';
 import { LAUNCH_DIGEST_BYTES } from '../snp/gctx.ts';
@@ -297,7 +297,7 @@ function text(call: Call, options: OptionValues, digest: Uint8Array): string {
 }
 
 function json(call: Call, digest: Uint8Array): string {
-  return `${JSON.stringify({ ok: true, mode: call.mode, measurement: bytesToHex(digest) })}\n`;
+  return `${jsonText({ ok: true, mode: call.mode, measurement: bytesToHex(digest) })}\n`;
 }
 
 /** Prints an error as the peer would begin it, with the house's facts below, and answers the peer's exit code. */

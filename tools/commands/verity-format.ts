@@ -7,7 +7,7 @@ import { formatVerity } from '../verity/format.ts';
 import { isVerityAlgorithm, VERITY_ALGORITHMS, type VerityParameters } from '../verity/parameters.ts';
 import type { Command, OptionValues } from './command.ts';
 import { memberOption, MEMBER_OPTION } from './ext4-options.ts';
-import { openFile, resolvePath, writeFileWhole } from './files.ts';
+import { openFile, resolvePath, writeFileWhole, requireDistinctOutputs } from './files.ts';
 import { openImage } from './image-files.ts';
 import { writeImage } from './image-output.ts';
 import { parseDecimal, parseUuid, textOption } from './options.ts';
@@ -61,6 +61,7 @@ export const command: Command = {
   async run([image = ''], options, io) {
     const path = resolvePath(io, image);
     const output = textOption(options, 'output');
+    requireDistinctOutputs(io, output ?? image, textOption(options, 'rootHashOutput'));
     // In place means this very file, so nothing is unwrapped.
     const source = output === undefined ? openFile(path) : await openImage(path, memberOption(options));
     try {

@@ -1,3 +1,4 @@
+import { jsonText } from '../bytes/text.ts';
 import { bytesToHex, hexToBytes } from '../bytes/hex.ts';
 import type { ByteSource } from '../bytes/source.ts';
 import { usageError } from '../errors.ts';
@@ -42,7 +43,7 @@ export const command: Command = {
       if (flagOption(options, 'json')) {
         const { salt, uuid, ...rest } = parameters;
         io.out(
-          `${JSON.stringify({
+          `${jsonText({
             rootHash: hex,
             expected: expected !== undefined,
             hashOffset,

@@ -1,6 +1,6 @@
 import { sliceSource, type ByteSource } from '../bytes/source.ts';
 import { bytesToHex } from '../bytes/hex.ts';
-import { utf8FromBytes } from '../bytes/text.ts';
+import { utf8FromBytes, jsonText } from '../bytes/text.ts';
 import { formatError, mismatchError, usageError } from '../errors.ts';
 import { openExt4 } from '../ext4/reader.ts';
 import type { NetworkName } from '../nns/networks.ts';
@@ -151,5 +151,5 @@ export function archiveVersion(file: Uint8Array, network: NetworkName): string {
 
 /** One line of JSON and a newline. */
 export function packingVerdictJson(verdict: Verdict | ReleaseVerdict): string {
-  return `${JSON.stringify(verdict)}\n`;
+  return `${jsonText(verdict)}\n`;
 }

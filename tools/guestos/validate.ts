@@ -1,3 +1,4 @@
+import { jsonText } from '../bytes/text.ts';
 import { equalBytes } from '../bytes/compare.ts';
 import { bytesToHex } from '../bytes/hex.ts';
 import { mismatchError, type Fact } from '../errors.ts';
@@ -185,5 +186,5 @@ function skipped(name: CheckName): Check {
 
 /** One line of JSON and a newline; keys in the order of {@link Verdict}. */
 export function verdictJson(verdict: Verdict): string {
-  return `${JSON.stringify(verdict)}\n`;
+  return `${jsonText(verdict)}\n`;
 }

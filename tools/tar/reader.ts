@@ -17,6 +17,8 @@ import { readXattrs } from './xattr-records.ts';
 const EXTENSION_LIMIT_BYTES = 32 << 20;
 /** What global headers may pile up. */
 const GLOBAL_LIMIT_BYTES = 1 << 20;
+const GLOBAL_LIMIT = 64;
+const ATTRIBUTES_LIMIT_BYTES = 256 << 20;
 /** More members than any image has files. */
 const MEMBERS_LIMIT = 1 << 22;
 /** Linux takes no longer path. */
@@ -82,6 +84,7 @@ export function* readTar(source: ByteSource): Generator<TarMember> {
   const globals = new Map<RawText, PaxRecord>();
   let pending = NOTHING_PENDING;
   let members = 0;
+  let attributeBytes = 0;
   for (let at = 0; ;) {
     const block = readBlocks(source, at, BLOCK_BYTES, 'a header');
     if (isEndBlock(block)) {
@@ -112,6 +115,13 @@ export function* readTar(source: ByteSource): Generator<TarMember> {
       default: {
         const { member, endAt } = readMember(source, block, header, at, pending, globals);
         pending = NOTHING_PENDING;
+        // Whoever makes a tree of the members keeps all of this.
+        for (const [name, value] of member.xattrs) attributeBytes += name.length + value.length;
+        if (attributeBytes > ATTRIBUTES_LIMIT_BYTES) {
+          throw tarError('TAR_XATTR', 'the members carry more extended attributes than are kept', at, [
+            ['limit', `${ATTRIBUTES_LIMIT_BYTES} bytes`],
+          ]);
+        }
         yield member;
         at = endAt;
         continue;
@@ -210,7 +220,7 @@ function mergedRecords(
 
 function addGlobals(globals: Map<RawText, PaxRecord>, records: readonly PaxRecord[], at: number): void {
   for (const record of records) {
-    if (/^(path|linkpath|size|GNU\.sparse\..*)$/s.test(record.key)) {
+    if (/^(path|linkpath|size|(GNU\.sparse|SCHILY|LIBARCHIVE|RHT)\..*)$/s.test(record.key)) {
       throw tarError('TAR_EXTENSION', 'a global header sets what only a single member can have', at, [
         ['key', showRaw(record.key)],
       ]);
@@ -220,9 +230,10 @@ function addGlobals(globals: Map<RawText, PaxRecord>, records: readonly PaxRecor
   }
   let total = 0;
   for (const { key, value } of globals.values()) total += key.length + value.length;
-  if (total > GLOBAL_LIMIT_BYTES) {
+  // Each member is read with all of them.
+  if (total > GLOBAL_LIMIT_BYTES || globals.size > GLOBAL_LIMIT) {
     throw tarError('TAR_EXTENSION', 'global headers hold more than is kept', at, [
-      ['limit', `${GLOBAL_LIMIT_BYTES} bytes`],
+      ['limit', `${GLOBAL_LIMIT} records, ${GLOBAL_LIMIT_BYTES} bytes`],
     ]);
   }
 }

@@ -13,10 +13,10 @@ test('docs/cli.md says what the commands say', async () => {
 });
 
 test('every command loads, has a summary that is no sentence, and options that say what they mean', async () => {
-  for (const { noun, verb, summary, load } of COMMANDS) {
-    const name = `${noun} ${verb}`;
-    expect(summary, name).not.toMatch(/\.$|^[A-Z]/);
-    const { command } = await load();
+  for (const entry of COMMANDS) {
+    const name = `${entry.noun} ${entry.verb}`;
+    expect(entry.summary, name).not.toMatch(/\.$|^[A-Z]/);
+    const { command } = await entry.load();
     for (const { flags, description } of command.options ?? []) {
       expect(flags, name).toMatch(/^(-[a-z], )?--[a-z][a-z0-9-]*( <[^>]+>)?$/);
       expect(description, `${name} ${flags}`).not.toBe('');

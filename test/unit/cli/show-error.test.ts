@@ -68,6 +68,19 @@ test('no fact, message or mend can move the cursor, hide text or begin a line', 
   );
 });
 
+test('the JSON form holds nothing that a terminal obeys or hides, and the same value', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary' }), (value) => {
+      const text = errorJson(formatError('X', value));
+      expect(text.trimEnd()).not.toMatch(
+        /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/,
+      );
+      expect((JSON.parse(text) as { error: { message: string } }).error.message).toBe(value);
+    }),
+  );
+  expect(errorJson(formatError('X', 'a\u202eb\u009b31m'))).toContain('a\\u202eb\\u009b31m');
+});
+
 test('the JSON form carries the house code and loses nothing', () => {
   const error = formatError('HEX_LENGTH', 'x', { facts: [['found', 3]], mend: 'y' });
   expect(JSON.parse(errorJson(error))).toEqual({

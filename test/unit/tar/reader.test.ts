@@ -162,14 +162,26 @@ describe('pax headers', () => {
     expect(third).toMatchObject({ uid: 7, gid: 2 });
   });
 
-  test.each(['path', 'linkpath', 'size', 'GNU.sparse.size'])('rejects a global %s', (key) => {
-    expectCvmError(() => membersOf(member({ typeFlag: 'g' }, record(key, '1')), header({})), 'TAR_EXTENSION');
-  });
+  test.each(['path', 'linkpath', 'size', 'GNU.sparse.size', 'SCHILY.xattr.user.a', 'RHT.security.selinux'])(
+    'rejects a global %s',
+    (key) => {
+      expectCvmError(
+        () => membersOf(member({ typeFlag: 'g' }, record(key, '1')), header({})),
+        'TAR_EXTENSION',
+      );
+    },
+  );
 
   test('rejects global headers that pile up', () => {
     const half = (key: string): Uint8Array => member({ typeFlag: 'g' }, record(key, new Uint8Array(600_000)));
     expect(membersOf(half('a'), half('a'), header({}))).toHaveLength(1);
     expectCvmError(() => membersOf(half('a'), half('b'), header({})), 'TAR_EXTENSION');
+  });
+
+  test('rejects many global records, since each member is read with all of them', () => {
+    const many = Array.from({ length: 65 }, (_, i) => member({ typeFlag: 'g' }, record(`k${i}`, 'v')));
+    expect(membersOf(...many.slice(1), header({}))).toHaveLength(1);
+    expectCvmError(() => membersOf(...many, header({})), 'TAR_EXTENSION');
   });
 
   test('rejects an extended header above 32 MiB before reading it', () => {
