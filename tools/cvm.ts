@@ -5,7 +5,7 @@
 import { fstatSync, writeSync } from 'node:fs';
 import type { Command as CommanderCommand } from 'commander';
 import type { Command, CommandEntry, Io, OptionValues } from './commands/command.ts';
-import { onPendingFiles, removePendingFiles } from './commands/files.ts';
+import { onPendingFiles, removePendingFiles } from './commands/pending-files.ts';
 import { CvmError, EXIT_CODES, usageError } from './errors.ts';
 import { nearestWord } from './nearest.ts';
 import { asCvmError, errorJson, showError } from './show-error.ts';
@@ -19,15 +19,19 @@ export async function main(name: string, summary: string, table: readonly Comman
   process.stderr.on('error', () => undefined);
   onPendingFiles(watchSignals);
   let code: number;
+  let exitCodeOf = (error: CvmError): number => error.exitCode;
+  const onCommand = (command: Command): void => {
+    if (command.exitCode !== undefined) exitCodeOf = command.exitCode.bind(command);
+  };
   try {
-    code = await dispatch(name, summary, table, argv);
+    code = await dispatch(name, summary, table, argv, onCommand);
   } catch (thrown) {
     const error = asCvmError(thrown);
     if (argv.includes('--json')) writeOut(errorJson(error));
     process.stderr.write(showError(error));
     if (error.kind === 'bug' && error.cause instanceof Error)
       process.stderr.write(`${error.cause.stack ?? ''}\n`);
-    code = error.exitCode;
+    code = exitCodeOf(error);
   }
   // Both streams may still hold bytes when they are pipes; idle sockets must not keep the process alive.
   process.stdout.write('', () => process.stderr.write('', () => process.exit(code)));
@@ -96,6 +100,7 @@ async function dispatch(
   summary: string,
   table: readonly CommandEntry[],
   argv: readonly string[],
+  onCommand: (command: Command) => void,
 ): Promise<number> {
   const [noun, verb] = argv;
   if (argv.length === 1 && (noun === '--version' || noun === '-V')) {
@@ -103,15 +108,20 @@ async function dispatch(
     return 0;
   }
   const { Command: Commander } = await import('commander');
-  const entry = table.find((candidate) => candidate.noun === noun && candidate.verb === verb);
+  const entry = table.find((candidate) => wordsOf(candidate).every((word, i) => word === argv[i]));
   if (entry !== undefined) {
     const { command } = await entry.load();
-    return await runCommand(new Commander(`${name} ${entry.noun} ${entry.verb}`), command, argv.slice(2));
+    onCommand(command);
+    const words = argv.slice(wordsOf(entry).length);
+    return await runCommand(new Commander(`${name} ${entry.noun} ${entry.verb}`), command, words);
   }
-  refuseUnknown(name, table, noun, verb);
+  refuseUnknown(name, table, noun, verb, argv[2]);
   const program = overview(new Commander(name), summary, table);
   return await parse(program, argv, () => Promise.resolve(0));
 }
+
+/** The words that call a command: its noun and its verb, which may be two. */
+const wordsOf = ({ noun, verb }: CommandEntry): string[] => [noun, ...verb.split(' ')];
 
 /** A word that names no command: says which is near. Options and a lone noun are for help to answer. */
 function refuseUnknown(
@@ -119,6 +129,7 @@ function refuseUnknown(
   table: readonly CommandEntry[],
   noun: string | undefined,
   verb: string | undefined,
+  second: string | undefined,
 ): void {
   if (noun === undefined || noun.startsWith('-') || noun === 'help') return;
   const verbs = table.filter((entry) => entry.noun === noun).map((entry) => entry.verb);
@@ -133,10 +144,14 @@ function refuseUnknown(
     });
   }
   if (verb.startsWith('-')) return;
+  // `marker` of `marker write` is no verb yet; the nearest is sought among the pairs.
+  const isFirstOfTwo = verbs.some((known) => known.startsWith(`${verb} `));
+  if (isFirstOfTwo && (second === undefined || second.startsWith('-'))) return;
+  const typed = isFirstOfTwo ? `${verb} ${second ?? ''}` : verb;
   throw unknownWord(
-    `'${name} ${noun}' has no verb '${verb}'`,
+    `'${name} ${noun}' has no verb '${typed}'`,
     ['verbs', verbs],
-    verb,
+    typed,
     `${name} ${noun} --help`,
   );
 }
@@ -169,13 +184,19 @@ function overview(
       group = program.command(noun);
       nouns.set(noun, group);
     }
-    group.command(verb).description(verbSummary);
+    const [first = '', second] = verb.split(' ');
+    if (second === undefined) group.command(first).description(verbSummary);
+    else subgroup(group, first).command(second).description(verbSummary);
   }
   for (const [noun, group] of nouns) {
     const verbs = table.filter((entry) => entry.noun === noun).map((entry) => entry.verb);
     group.description(verbs.join(', '));
   }
   return program;
+}
+
+function subgroup(group: CommanderCommand, name: string): CommanderCommand {
+  return group.commands.find((command) => command.name() === name) ?? group.command(name);
 }
 
 async function runCommand(

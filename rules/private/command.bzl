@@ -50,7 +50,9 @@ def _cvm_command_impl(ctx):
     return [DefaultInfo(
         executable = launcher,
         files = depset([launcher]),
-        runfiles = ctx.runfiles(files = [node.binary, ctx.file.bundle] + ctx.files.data),
+        runfiles = ctx.runfiles(files = [node.binary, ctx.file.bundle] + ctx.files.data).merge(
+            ctx.attr.bundle[DefaultInfo].default_runfiles,
+        ),
     )]
 
 cvm_command = rule(
@@ -59,7 +61,7 @@ cvm_command = rule(
         "arguments": attr.string_list(doc = "Words that come before the user's own. `%workspace%/` at a word's start is the source tree."),
         "bundle": attr.label(
             allow_single_file = [".mjs"],
-            default = "//tools:cvm.mjs",
+            default = "//tools:cvm-main",
             doc = "What to run: cvm.",
         ),
         "data": attr.label_list(allow_files = True, doc = "Files it finds in its runfiles."),

@@ -17,11 +17,15 @@ def _js_bundle_impl(ctx):
     args.add("--root", project.root)
     args.add("--outfile", bundle)
     args.add("--inputs", metafile)
+    parts = []
+    if ctx.attr.split:
+        parts.append(ctx.actions.declare_directory(bundle.basename.removesuffix(".mjs") + ".parts"))
+        args.add_all("--parts", parts, expand_directories = False)
     ctx.actions.run(
         executable = node.binary,
         arguments = [args],
         inputs = depset([ctx.file._driver] + ctx.files._packages, transitive = [project.javascript]),
-        outputs = [bundle, metafile],
+        outputs = [bundle, metafile] + parts,
         mnemonic = "JsBundle",
         progress_message = "Bundling %{output}",
         env = {},
@@ -29,8 +33,8 @@ def _js_bundle_impl(ctx):
         toolchain = NODE_TOOLCHAIN_TYPE,
     )
     return [
-        DefaultInfo(files = depset([bundle])),
-        OutputGroupInfo(inputs = depset([metafile])),
+        DefaultInfo(files = depset([bundle]), runfiles = ctx.runfiles(files = [bundle] + parts)),
+        OutputGroupInfo(inputs = depset([metafile]), parts = depset(parts)),
     ]
 
 js_bundle = rule(
@@ -39,6 +43,7 @@ js_bundle = rule(
         "entry": attr.string(mandatory = True, doc = "Workspace path of the entry, with .js for .ts."),
         "out": attr.output(mandatory = True, doc = "The bundle, an ECMAScript module."),
         "project": attr.label(mandatory = True, providers = [TsProjectInfo], doc = "The `ts_project` that compiles the entry."),
+        "split": attr.bool(doc = "Whether what is imported dynamically goes into a folder `<out>.parts` beside the bundle, so that a call reads what it needs."),
         "_driver": attr.label(default = "//rules/private:js_bundle.mjs", allow_single_file = True),
         "_npm": attr.label(default = "@cvm_npm//:package.json", allow_single_file = True),
         "_packages": attr.label_list(default = [
@@ -56,6 +61,6 @@ js_bundle = rule(
     toolchains = [NODE_TOOLCHAIN_TYPE],
     doc = """Bundles compiled TypeScript and the packages it uses into one file that needs no node_modules.
 
-Makes `out`; the output group `inputs` lists, as JSON, every module that went in and what is imported at run time. Modules that are imported
+Makes `out`, and with `split` the folder that it loads its parts from, which is among the runfiles. The output group `inputs` lists, as JSON, every module that went in and what is imported at run time. Modules that are imported
 dynamically are evaluated when first asked for. Promises equal bytes for equal inputs, in any folder.""",
 )

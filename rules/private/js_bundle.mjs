@@ -1,7 +1,8 @@
 // Bundles one entry with esbuild. Run by js_bundle; see there.
-import { writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 const { values } = parseArgs({
@@ -11,15 +12,19 @@ const { values } = parseArgs({
     entry: { type: 'string' },
     root: { type: 'string' },
     outfile: { type: 'string' },
+    parts: { type: 'string' },
     inputs: { type: 'string' },
   },
 });
 const esbuild = createRequire(import.meta.url)(resolve(values.esbuild));
+const folder = values.parts === undefined ? undefined : basename(values.parts);
 
 const result = await esbuild.build({
-  entryPoints: [values.entry],
-  outfile: values.outfile,
+  entryPoints: [{ in: values.entry, out: 'bundle' }],
+  outdir: 'bundled',
   bundle: true,
+  splitting: folder !== undefined,
+  chunkNames: 'part-[hash]',
   platform: 'node',
   format: 'esm',
   target: 'node24',
@@ -65,10 +70,30 @@ if (result.warnings.length > 0) process.exit(1);
 // Paths as they are in the workspace and in node_modules, wherever this ran and whatever the repositories are called.
 const npm = `${values['node-modules'].replace(/node_modules$/, '')}`;
 const plain = (text) => text.replaceAll(`${values.root}/`, '').replaceAll(npm, '');
-writeFileSync(values.outfile, plain(result.outputFiles[0].text));
+
+// esbuild names parts after contents that hold those paths; ours are named after what is written, references aside.
+const PART = /part-[0-9A-Z]{8}\.js/g;
+const contents = new Map(result.outputFiles.map(({ path, text }) => [basename(path), plain(text)]));
+const names = new Map();
+for (const [name, text] of contents) {
+  if (name === 'bundle.js') continue;
+  const digest = createHash('sha256').update(text.replace(PART, 'part')).digest('hex');
+  names.set(name, `part-${digest.slice(0, 16)}.mjs`);
+}
+if (new Set(names.values()).size !== names.size) throw new Error('two parts of the bundle are equal');
+const renamed = (text, prefix) =>
+  text.replace(/"\.\/(part-[0-9A-Z]{8}\.js)"/g, (_, name) => `"${prefix}${names.get(name)}"`);
+
+if (folder !== undefined) mkdirSync(values.parts, { recursive: true });
+for (const [name, text] of contents) {
+  const isEntry = name === 'bundle.js';
+  const written = renamed(text, isEntry && folder !== undefined ? `./${folder}/` : './');
+  if (PART.test(written)) throw new Error('a part of the bundle is named in an unknown way');
+  writeFileSync(isEntry ? values.outfile : join(values.parts, names.get(name)), written);
+}
 const modules = Object.keys(result.metafile.inputs).map(plain).sort();
 const external = Object.values(result.metafile.outputs).flatMap((output) =>
-  output.imports.map(({ path }) => path),
+  output.imports.filter((imported) => imported.external).map(({ path }) => path),
 );
 writeFileSync(
   values.inputs,

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { expect, test } from 'vitest';
 
@@ -11,6 +11,10 @@ interface Inputs {
 const inputs = (name: string): Inputs =>
   JSON.parse(readFileSync(new URL(`${name}.inputs.json`, tools), 'utf8')) as Inputs;
 const text = (name: string): string => readFileSync(new URL(name, tools), 'utf8');
+const parts = readdirSync(new URL('cvm.parts/', tools));
+/** A bundle with its parts. */
+const whole = (name: string): string =>
+  [text(name), ...(name === 'cvm.mjs' ? parts.map((part) => text(`cvm.parts/${part}`)) : [])].join('\n');
 
 const SOCKETS = ['net', 'http', 'https', 'http2', 'tls', 'dgram', 'dns', 'child_process', 'cluster'];
 test('what actions run holds no socket', () => {
@@ -50,7 +54,7 @@ test('no module of the tools signs or makes a key', () => {
 });
 
 test.each(['cvm-build.mjs', 'cvm.mjs'])('%s names no folder of the machine that made it', (name) => {
-  const bundle = text(name);
+  const bundle = whole(name);
   for (const place of ['/home/', '/root/', '/tmp/', 'execroot', 'bazel-out', 'external/']) {
     expect(bundle.includes(place), place).toBe(false);
   }
@@ -60,4 +64,11 @@ test.each(['cvm-build.mjs', 'cvm.mjs'])('%s needs nothing but Node.js', (name) =
   const { external } = inputs(name);
   expect(external.length).toBeGreaterThan(0);
   expect(external.filter((module) => !builtinModules.includes(module.replace(/^node:/, '')))).toEqual([]);
+});
+
+test('the whole tool is a front that starts at once, and parts that it names', () => {
+  expect(parts.length).toBeGreaterThan(20);
+  expect(text('cvm.mjs').length).toBeLessThan(50_000);
+  const named = new Set(whole('cvm.mjs').match(/part-[0-9a-f]{16}\.mjs/g));
+  expect([...named].sort()).toEqual([...parts].sort());
 });

@@ -1,3 +1,5 @@
+import type { CvmError } from '../errors.ts';
+
 /** The shape of a command. `tools/cvm.ts` turns it into a command line; docs and completions read the same table. */
 export interface OptionSpec {
   /** As commander reads it: `--size <bytes>`, `--json`, `--add <spec>`. */
@@ -34,6 +36,8 @@ export interface Command {
   readonly description?: string;
   readonly arguments?: readonly ArgumentSpec[];
   readonly options?: readonly OptionSpec[];
+  /** The exit code of an error, where the command stands in for a peer that has codes of its own. */
+  exitCode?(error: CvmError): number;
   /** @returns the exit code */
   run(args: readonly string[], options: OptionValues, io: Io): Promise<number> | number;
 }
@@ -41,6 +45,7 @@ export interface Command {
 /** A command that stays unloaded until it is called: start-up time is a feature. */
 export interface CommandEntry {
   readonly noun: string;
+  /** One word, or several: `marker write`. */
   readonly verb: string;
   readonly summary: string;
   load(): Promise<{ readonly command: Command }>;

@@ -21,6 +21,7 @@ import { checkRange, CHUNK_BYTES, type ByteSource, type Extent } from '../bytes/
 import { dataRuns } from '../bytes/zero-blocks.ts';
 import { bug, CvmError, formatError, usageError } from '../errors.ts';
 import type { Io } from './command.ts';
+import { addPendingFile, settlePendingFile } from './pending-files.ts';
 
 /** A file that is being read. */
 export interface OpenFile extends ByteSource {
@@ -37,22 +38,6 @@ const WRITE_BYTES = CHUNK_BYTES;
 
 /** The grid on which {@link writeSourceWhole} leaves holes: the block size of the file systems it lands on. */
 const HOLE_BYTES = 4096;
-
-/** What is half written. */
-const pendingFiles = new Set<string>();
-
-let pendingListener: (count: number) => void = () => undefined;
-
-/** Tells how many files are half written, whenever that changes: whoever handles signals wants to know. */
-export function onPendingFiles(listener: (count: number) => void): void {
-  pendingListener = listener;
-}
-
-/** Removes what is half written. For signal handlers: nothing here waits. */
-export function removePendingFiles(): void {
-  for (const path of pendingFiles) rmSync(path, { force: true });
-  pendingFiles.clear();
-}
 
 /**
  * Refuses two outputs of one path: the second would take the first one's place.
@@ -242,8 +227,7 @@ async function writeBeside(
 ): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(8).toString('hex')}.part`);
   await mkdir(dirname(path), { recursive: true });
-  pendingFiles.add(temporary);
-  pendingListener(pendingFiles.size);
+  addPendingFile(temporary);
   try {
     const file = await open(temporary, 'wx');
     try {
@@ -258,8 +242,7 @@ async function writeBeside(
     rmSync(temporary, { force: true });
     throw error;
   } finally {
-    pendingFiles.delete(temporary);
-    pendingListener(pendingFiles.size);
+    settlePendingFile(temporary);
   }
   await syncFolder(dirname(path));
 }

@@ -15,13 +15,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { CHUNK_BYTES, sourceFromBytes } from '../../../tools/bytes/source.ts';
 import { utf8Bytes } from '../../../tools/bytes/text.ts';
-import {
-  openFile,
-  removePendingFiles,
-  resolvePath,
-  writeFileWhole,
-  writeSourceWhole,
-} from '../../../tools/commands/files.ts';
+import { openFile, resolvePath, writeFileWhole, writeSourceWhole } from '../../../tools/commands/files.ts';
+import { removePendingFiles } from '../../../tools/commands/pending-files.ts';
 import { expectCvmError, expectCvmRejection } from '../../support/errors.ts';
 import { piecesSource } from '../../support/trees.ts';
 
