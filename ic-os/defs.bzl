@@ -71,7 +71,7 @@ def icos_build(
     if build_alternative_guestos_image:
         if boot_tree or boot_args_template:
             fail("icos_build: a recovery image takes its boot tree and boot_args from the base release")
-        network, measured, measured_size = _recovery_boot_partition(name, common)
+        network, measured, measured_size = _recovery_boot_partition(name, vcpus, common)
     else:
         if not boot_tree or not boot_args_template:
             fail("icos_build: boot_tree and boot_args_template are needed, unless build_alternative_guestos_image is set")
@@ -188,7 +188,7 @@ def icos_build(
         **common
     )
 
-def _recovery_boot_partition(name, common):
+def _recovery_boot_partition(name, vcpus, common):
     """Declares the boot side of a recovery image; gives its network, what is to be measured, and its size."""
     package = native.package_name()
     pins = PINS.get(package)
@@ -226,6 +226,20 @@ def _recovery_boot_partition(name, common):
         name = "partition-boot.tzst",
         proposal = "proposal",
         tree = "base-boot",
+        **common
+    )
+    cvm_command(
+        name = "pin",
+        arguments = [
+            "lock",
+            "pin",
+            "--workspace",
+            "%workspace%/",
+            "--package",
+            package,
+            "--vcpus",
+            ",".join([str(count) for count in vcpus]),
+        ],
         **common
     )
     cvm_command(

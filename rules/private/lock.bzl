@@ -1,6 +1,6 @@
 """pins.lock.json: text in, checked values out. Pure: no path is opened and nothing fails here.
 
-A lock that cannot be used must not stop `bazel query`, `bazel run …:download-proposal` or the targets that do not need it. So
+A lock that cannot be used must not stop `bazel query`, `bazel run …:pin` or the targets that do not need it. So
 every error is a value, and the target that needs the missing thing raises it when it is built.
 """
 
@@ -24,7 +24,7 @@ def _invalid(where, message):
     return lock_error(
         "LOCK_INVALID",
         "pins.lock.json: %s %s" % (where, message),
-        "restore the file from version control; README.md says what belongs in it",
+        "restore the file from version control, or write it anew with bazel run <this package>:pin -- --base=<commit>",
     )
 
 def _only(text, alphabet):
@@ -125,7 +125,7 @@ def parse_lock(text):
         return _failed(lock_error(
             "LOCK_MISSING",
             "this environment has no pins.lock.json",
-            "write one that pins a base release: README.md, `From a broken node to an image`, says what belongs in it",
+            "pin a base release: bazel run <this package>:pin -- --base=<commit>",
         ), nothing)
 
     # A default that no JSON text decodes to stands for a text that does not decode.

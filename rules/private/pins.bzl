@@ -95,7 +95,8 @@ def pins_content(locks):
                     name = name,
                     urls = lock.base["urls"],
                     sha256 = lock.base["sha256"],
-                    downloaded_file_path = "update-img.tar.zst",
+                    # The name under which Bazel looks for it in --distdir: `pin` puts it there.
+                    downloaded_file_path = "update-img-%s.tar.zst" % lock.base["commit"],
                 )
                 base = _alias("base", "@%s//file" % name)
             proposal = _proposal(lock.proposal, main, where, item)
@@ -129,7 +130,7 @@ def _proposal(proposal, main, where, item):
             "PROPOSAL_NOT_PINNED",
             "%s pins a base release and no proposal: there is nothing yet that the NNS has blessed" % item.label,
             "build :partition-root-hash, :launch-measurements.json and :proposal-payload.json, submit the proposal, and " +
-            "after the vote run bazel run //%s:download-proposal -- --proposal=<id>" % item.label.package,
+            "after the vote run bazel run //%s:pin -- --proposal=<id>" % item.label.package,
         ))
     if "target" in proposal:
         return _alias("proposal", main + proposal["target"])
@@ -138,7 +139,7 @@ def _proposal(proposal, main, where, item):
             return _error("proposal", lock_error(
                 "PROPOSAL_FILE_MISSING",
                 "%s pins proposal %s, and %s is not beside it" % (item.label, proposal["id"], name),
-                "restore the file from version control, or run bazel run //%s:download-proposal -- --proposal=%s" % (
+                "restore the file from version control, or run bazel run //%s:pin -- --proposal=%s" % (
                     item.label.package,
                     proposal["id"],
                 ),

@@ -1,9 +1,7 @@
 import { join } from 'node:path';
-import { chunks, readAll, type ByteSource } from '../bytes/source.ts';
-import { utf8FromBytes } from '../bytes/text.ts';
-import { mismatchError } from '../errors.ts';
+import { chunks } from '../bytes/source.ts';
 import { openExt4 } from '../ext4/reader.ts';
-import { bootFile } from '../guestos/boot-partition.ts';
+import { bootFile, requireBootVersion } from '../guestos/boot-partition.ts';
 import { BOOT_FILES } from '../guestos/layout.ts';
 import { treeToTar } from '../tar/tree.ts';
 import type { Command } from './command.ts';
@@ -11,8 +9,6 @@ import { resolvePath, writeFileWhole } from './files.ts';
 import { openImage } from './image-files.ts';
 import { checkImageSize, IMAGE_SIZE_OPTION } from './image-size.ts';
 import { requiredText, textOption } from './options.ts';
-
-const VERSION_LIMIT_BYTES = 4096;
 
 /** What direct boot measures, and the release's version: every release has them all. */
 const FILES = [
@@ -42,7 +38,7 @@ export const command: Command = {
     try {
       const tree = openExt4(source);
       const expectedVersion = textOption(options, 'expectVersion');
-      if (expectedVersion !== undefined) checkVersion(bootFile(tree, BOOT_FILES.version), expectedVersion);
+      if (expectedVersion !== undefined) requireBootVersion(tree, expectedVersion);
       const files = FILES.map((name) => [name, bootFile(tree, name)] as const);
       await writeFileWhole(join(folder, 'boot.tar'), treeToTar(tree.entries()));
       for (const [name, content] of files) await writeFileWhole(join(folder, name), chunks(content));
@@ -52,15 +48,3 @@ export const command: Command = {
     return 0;
   },
 };
-
-function checkVersion(file: ByteSource, expected: string): void {
-  const found = utf8FromBytes(readAll(file, VERSION_LIMIT_BYTES, '/version.txt'), '/version.txt').trimEnd();
-  if (found === expected) return;
-  throw mismatchError('IMAGE_VERSION', 'the boot partition is of another release than it must be', {
-    facts: [
-      ['expected', expected],
-      ['found', found],
-    ],
-    mend: 'pin the commit that the node ran: commit and sha256 of the lock have to belong together',
-  });
-}

@@ -57,7 +57,7 @@ export const command: Command = {
   },
 };
 
-interface Target {
+export interface Target {
   readonly proposalId: bigint;
   readonly network: NetworkName;
   readonly certificatePath: string;
@@ -65,7 +65,7 @@ interface Target {
 }
 
 /** The hosts to ask. @throws CvmError usage NNS_URL */
-function hostUrls(texts: readonly string[], network: NetworkName): string[] {
+export function hostUrls(texts: readonly string[], network: NetworkName): string[] {
   if (texts.length === 0) {
     if (network === 'mainnet') return [DEFAULT_URL];
     throw usageError('NNS_URL', `no host answers for the network ${network} by default`, {
@@ -97,7 +97,7 @@ function isLoopback(hostname: string): boolean {
 }
 
 /** What a former run left behind, if it still verifies. */
-function readKept(target: Target, io: Io): DownloadedProposal | undefined {
+export function readKept(target: Target, io: Io): DownloadedProposal | undefined {
   if (!existsSync(target.certificatePath) || !existsSync(target.requestPath)) return undefined;
   try {
     const certificate = readSmallFile(io, target.certificatePath, 'the proposal certificate');
@@ -119,7 +119,11 @@ function verifyPair(
 }
 
 /** The hosts in turn: the next one is asked only when the network failed, never when an answer was bad. */
-async function downloadFromAny(target: Target, urls: readonly string[], io: Io): Promise<DownloadedProposal> {
+export async function downloadFromAny(
+  target: Target,
+  urls: readonly string[],
+  io: Io,
+): Promise<DownloadedProposal> {
   const deadline = new AbortController();
   const timer = setTimeout(() => {
     deadline.abort(

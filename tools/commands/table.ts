@@ -5,6 +5,12 @@ import type { CommandEntry } from './command.ts';
 export const COMMANDS: readonly CommandEntry[] = [
   ...BUILD_COMMANDS,
   {
+    noun: 'lock',
+    verb: 'pin',
+    summary: 'pin a base release and the proposal that blesses its recovery image',
+    load: () => import('./lock-pin.ts'),
+  } satisfies CommandEntry,
+  {
     noun: 'proposal',
     verb: 'download',
     summary: 'download a certified proposal, and keep it if it verifies',

@@ -1,6 +1,6 @@
 import { readAll, type ByteSource } from '../bytes/source.ts';
 import { rawFromUtf8, utf8FromBytes, type RawText } from '../bytes/text.ts';
-import { formatError } from '../errors.ts';
+import { formatError, mismatchError } from '../errors.ts';
 import { DEFAULT_GUEST_FEATURES } from '../snp/guest-features.ts';
 import { prepareSnpLaunch } from '../snp/launch-digest.ts';
 import { vcpuTypeSignature } from '../snp/vcpu-types.ts';
@@ -18,6 +18,7 @@ export interface BootTree {
 /** A real boot_args holds a few kilobytes, a certificate some tens. */
 const TEXT_LIMIT_BYTES = 1 << 20;
 const PROPOSAL_LIMIT_BYTES = 16 << 20;
+const VERSION_LIMIT_BYTES = 4096;
 
 /**
  * A file at the top of the boot partition, symlinks resolved; undefined when there is nothing of that name.
@@ -60,6 +61,24 @@ export function readBootArgs(tree: BootTree): BootArgs {
 export function readBootProposal(tree: BootTree): Uint8Array | undefined {
   const file = findBootFile(tree, BOOT_FILES.proposal);
   return file === undefined ? undefined : readAll(file, PROPOSAL_LIMIT_BYTES, `/${BOOT_FILES.proposal}`);
+}
+
+/**
+ * Refuses the boot partition of another release.
+ * @param expected what version.txt has to say: the release's commit
+ * @throws CvmError mismatch IMAGE_VERSION; format BOOT_FILE_MISSING | BOOT_FILE_TYPE | SOURCE_TOO_LARGE | TEXT_NOT_UTF8
+ */
+export function requireBootVersion(tree: BootTree, expected: string): void {
+  const file = bootFile(tree, BOOT_FILES.version);
+  const found = utf8FromBytes(readAll(file, VERSION_LIMIT_BYTES, '/version.txt'), '/version.txt').trimEnd();
+  if (found === expected) return;
+  throw mismatchError('IMAGE_VERSION', 'the boot partition is of another release than it must be', {
+    facts: [
+      ['expected', expected],
+      ['found', found],
+    ],
+    mend: 'pin the commit that the node ran: commit and sha256 of the lock have to belong together',
+  });
 }
 
 export interface MeasurePlan {
