@@ -7,6 +7,7 @@ load(
     "cvm_boot_files",
     "cvm_boot_partition",
     "cvm_command",
+    "cvm_disk_image",
     "cvm_launch_measurements",
     "cvm_not_for_production",
     "cvm_proposal",
@@ -15,6 +16,7 @@ load(
     "cvm_sha256",
     "cvm_update_image",
     "cvm_validation",
+    "cvm_version",
 )
 
 # What direct boot measures, and what the host's tools read.
@@ -29,14 +31,18 @@ def icos_build(
         boot_tree = None,
         boot_args_template = None,
         chip_ids = [],
+        dev_proposal = None,
+        dev_proposal_ids = [],
         tags = [],
         visibility = ["//visibility:public"]):
     """Declares the targets of one GuestOS environment.
 
-    Makes `update-img`, `update-img.tar.zst`, `update-img.tar.zst.sha256`, `partition-boot.tzst`,
+    Makes `update-img`, `update-img.tar.zst`, `update-img.tar.zst.sha256`, the same for `disk-img`, `partition-boot.tzst`,
     `partition-root.tzst`, `partition-root-hash`, `launch-measurements.json`, `proposal-payload.json`,
     `verdict.json`, `boot_args`, `extracted_boot_args`, `extracted_initrd.img`, `extracted_vmlinuz`,
-    `extracted_OVMF_SEV.fd`, and a filegroup called `name`.
+    `extracted_OVMF_SEV.fd`, and a filegroup called `name`. On the `dev` network all of it once more with `-test` behind
+    its stem, from a root partition whose version says so. A recovery environment also has `pin`, `download-proposal` and
+    `payload` to run.
 
     Args:
       name: the environment's name
@@ -49,159 +55,85 @@ def icos_build(
         has its base's
       boot_args_template: kernel command lines with ROOT_HASH, unless they come from the base
       chip_ids: chips that the proposal must name, 128 hex digits each
+      dev_proposal: the macro or rule that signs proposals of the `dev` network while building (name, proposal_id,
+        measurements, root_partition); without it a recovery environment has no `dev-proposal` and no `-test` twins
+      dev_proposal_ids: ids of `dev-proposal` and `dev-proposal-test`
       tags: for every target
       visibility: of every target
     """
     common = dict(tags = tags, visibility = visibility)
     vcpus = [16, 64] if mode == "dev" else [64]
-
-    cvm_root_partition(
-        name = "partition-root.tzst",
-        add = {version_file: "/opt/ic/share/version.txt:0644"},
-        tree = root_tree,
-        **common
-    )
-    native.filegroup(
-        name = "partition-root-hash",
-        srcs = ["partition-root.tzst"],
-        output_group = "root_hash",
-        **common
-    )
-
     if build_alternative_guestos_image:
         if boot_tree or boot_args_template:
             fail("icos_build: a recovery image takes its boot tree and boot_args from the base release")
-        network, measured, measured_size = _recovery_boot_partition(name, vcpus, common)
+        pins = _pins(name)
+        _base(pins, vcpus, common)
+        base = struct(
+            image = pins["hub"] + ":base",
+            size_bytes = str(pins["base_size"] or ""),
+            is_voted = pins["proposal"],
+        )
+        network = pins["network"]
+        has_twins = network == "dev" and dev_proposal != None
+        if has_twins:
+            # Blesses whatever base is pinned, as a vote on it would.
+            cvm_launch_measurements(
+                name = "base-launch-measurements.json",
+                boot = base.image,
+                image_size_bytes = base.size_bytes,
+                vcpus = [16, 64],
+                **common
+            )
+            for suffix, proposal_id in zip(["", "-test"], dev_proposal_ids):
+                dev_proposal(
+                    name = "dev-proposal" + suffix,
+                    measurements = "base-launch-measurements.json",
+                    proposal_id = proposal_id,
+                    root_partition = "partition-root%s.tzst" % suffix,
+                    **common
+                )
     else:
         if not boot_tree or not boot_args_template:
             fail("icos_build: boot_tree and boot_args_template are needed, unless build_alternative_guestos_image is set")
 
         # A release of its own needs no blessing; only `dev` is built here.
+        base = None
         network = "dev"
-        measured = "partition-boot.tzst"
-        measured_size = ""
-        cvm_boot_args(
-            name = "boot_args",
-            root_partition = "partition-root.tzst",
-            template = boot_args_template,
-            **common
-        )
-        cvm_boot_partition(
-            name = "partition-boot.tzst",
-            add = {
-                "boot_args": "/boot_args:0644",
-                version_file: "/version.txt:0644",
-            },
-            label_files = True,
-            subtree = "boot",
-            tree = boot_tree,
-            **common
-        )
+        has_twins = True
 
-    cvm_launch_measurements(
-        name = "launch-measurements.json",
-        boot = measured,
-        image_size_bytes = measured_size,
-        vcpus = vcpus,
-        **common
-    )
-    cvm_proposal_payload(
-        name = "proposal-payload.json",
-        chip_ids = chip_ids,
-        measurements = "launch-measurements.json",
-        root_partition = "partition-root.tzst",
-        **common
-    )
-
-    cvm_boot_files(
-        name = "extracted",
-        image = "partition-boot.tzst",
-        **common
-    )
-    for file in _BOOT_FILES:
-        native.filegroup(
-            name = "extracted_" + file,
-            srcs = ["extracted"],
-            output_group = file,
-            **common
-        )
-
-    cvm_update_image(
-        name = "update-img.tar.zst",
-        boot_partition = "partition-boot.tzst",
-        chip_ids = chip_ids,
-        network = network or "mainnet",
-        proposal = "proposal" if build_alternative_guestos_image else None,
-        root_partition = "partition-root.tzst",
-        vcpus = vcpus,
-        verdict_name = "" if build_alternative_guestos_image else "verdict.json",
-        version_file = version_file,
-        **common
-    )
-    cvm_sha256(
-        name = "update-img.tar.zst.sha256",
-        file = "update-img.tar.zst",
-        **common
-    )
-    if build_alternative_guestos_image:
-        cvm_validation(
-            name = "verdict.json",
+    for suffix in ["", "-test"] if has_twins else [""]:
+        _images(
+            name = name,
+            base = base,
+            boot_args_template = boot_args_template,
+            boot_tree = boot_tree,
             chip_ids = chip_ids,
-            measurements = "launch-measurements.json",
-            proposal = "proposal",
-            root_partition = "partition-root.tzst",
-            **common
-        )
-    else:
-        native.filegroup(
-            name = "verdict.json",
-            srcs = ["update-img.tar.zst"],
-            output_group = "verdict",
-            **common
+            common = common,
+            network = network,
+            root_tree = root_tree,
+            suffix = suffix,
+            vcpus = vcpus,
+            version_file = version_file,
         )
 
-    image = ["update-img.tar.zst"]
-    if network == "dev":
-        cvm_not_for_production(
-            name = "update-img.NOT-FOR-PRODUCTION.txt",
-            image = "update-img.tar.zst",
-            **common
-        )
-        image.append("update-img.NOT-FOR-PRODUCTION.txt")
-    native.filegroup(
-        name = "update-img",
-        srcs = image,
-        **common
-    )
-    native.filegroup(
-        name = name,
-        srcs = image + [
-            "boot_args",
-            "launch-measurements.json",
-            "partition-boot.tzst",
-            "partition-root-hash",
-            "partition-root.tzst",
-            "proposal-payload.json",
-            "update-img.tar.zst.sha256",
-            "verdict.json",
-        ],
-        **common
-    )
-
-def _recovery_boot_partition(name, vcpus, common):
-    """Declares the boot side of a recovery image; gives its network, what is to be measured, and its size."""
+def _pins(name):
+    """Gives what the lock of this package pins, and the hub's package."""
     package = native.package_name()
     pins = PINS.get(package)
     if pins == None:
         fail("icos_build(name = %r): no lock is declared for //%s: add cvm.pins(lock = \"//%s:pins.lock.json\") to " % (name, package, package) +
              "MODULE.bazel and the same label to cvm_pins in WORKSPACE.bazel")
-    hub = "@cvm_pins//" + package
+    return dict(pins, hub = "@cvm_pins//" + package)
+
+def _base(pins, vcpus, common):
+    """Declares what a recovery environment takes from its pins, and the commands that pin."""
+    package = native.package_name()
+    network = pins["network"] or "mainnet"
     if pins["files"]:
         native.exports_files(pins["files"])
-
     cvm_boot_files(
         name = "base-boot",
-        image = hub + ":base",
+        image = pins["hub"] + ":base",
         image_size_bytes = str(pins["base_size"] or ""),
         version = pins["base_commit"] or "",
         **common
@@ -215,47 +147,210 @@ def _recovery_boot_partition(name, vcpus, common):
     cvm_proposal(
         name = "proposal",
         certified_time_ns = pins["certified_time_ns"] or "",
-        files = hub + ":proposal",
-        network = pins["network"] or "mainnet",
+        files = pins["hub"] + ":proposal",
+        network = network,
         proposal_id = pins["proposal_id"] or "",
         request_sha256 = pins["request_sha256"] or "",
         sha256 = pins["proposal_sha256"] or "",
         **common
     )
-    cvm_boot_partition(
-        name = "partition-boot.tzst",
-        proposal = "proposal",
-        tree = "base-boot",
-        **common
-    )
     cvm_command(
         name = "pin",
-        arguments = [
-            "lock",
-            "pin",
-            "--workspace",
-            "%workspace%/",
-            "--package",
-            package,
-            "--vcpus",
-            ",".join([str(count) for count in vcpus]),
-        ],
+        arguments = ["lock", "pin", "--workspace", "%workspace%/", "--package", package, "--vcpus", ",".join([str(count) for count in vcpus])],
         **common
     )
     cvm_command(
         name = "download-proposal",
+        arguments = ["proposal", "download", "--output-dir", "%workspace%/" + package, "--network", network],
+        **common
+    )
+    cvm_command(
+        name = "payload",
         arguments = [
-            "proposal",
-            "download",
-            "--output-dir",
-            "%workspace%/" + package,
-            "--network",
-            pins["network"] or "mainnet",
+            "guestos",
+            "payload",
+            "--root-hash-file",
+            "%runfiles%/$(rlocationpath :partition-root-hash)",
+            "--measurements",
+            "%runfiles%/$(rlocationpath :launch-measurements.json)",
         ],
+        data = ["launch-measurements.json", "partition-root-hash"],
         **common
     )
 
-    # Before the vote there is no boot partition yet; the base's own is what the proposal is to name.
-    if pins["proposal"]:
-        return pins["network"], "partition-boot.tzst", ""
-    return pins["network"], hub + ":base", str(pins["base_size"] or "")
+def _images(name, base, boot_args_template, boot_tree, chip_ids, common, network, root_tree, suffix, vcpus, version_file):
+    """Declares the images of an environment, or with a suffix those of its twin."""
+    boot = "partition-boot%s.tzst" % suffix
+    root = "partition-root%s.tzst" % suffix
+    measurements = "launch-measurements%s.json" % suffix
+    verdict = "verdict%s.json" % suffix
+    proposal = None
+    measured = boot
+    measured_size = ""
+    if suffix:
+        cvm_version(
+            name = "version%s.txt" % suffix,
+            suffix = suffix,
+            version_file = version_file,
+            **common
+        )
+        version_file = "version%s.txt" % suffix
+
+    cvm_root_partition(
+        name = root,
+        add = {version_file: "/opt/ic/share/version.txt:0644"},
+        root_hash_name = "partition-root%s-hash" % suffix,
+        tree = root_tree,
+        **common
+    )
+    native.filegroup(
+        name = "partition-root%s-hash" % suffix,
+        srcs = [root],
+        output_group = "root_hash",
+        **common
+    )
+
+    if base:
+        proposal = "proposal" + suffix
+        if suffix:
+            cvm_proposal(
+                name = proposal,
+                files = "dev-proposal" + suffix,
+                network = network,
+                **common
+            )
+            native.alias(
+                name = "boot_args" + suffix,
+                actual = "boot_args",
+                **common
+            )
+        elif not base.is_voted:
+            # Before the vote there is no boot partition yet; the base's own is what the proposal is to name.
+            measured = base.image
+            measured_size = base.size_bytes
+        cvm_boot_partition(
+            name = boot,
+            proposal = proposal,
+            tree = "base-boot",
+            **common
+        )
+    else:
+        cvm_boot_args(
+            name = "boot_args" + suffix,
+            root_partition = root,
+            template = boot_args_template,
+            **common
+        )
+        cvm_boot_partition(
+            name = boot,
+            add = {
+                "boot_args" + suffix: "/boot_args:0644",
+                version_file: "/version.txt:0644",
+            },
+            label_files = True,
+            subtree = "boot",
+            tree = boot_tree,
+            **common
+        )
+
+    cvm_launch_measurements(
+        name = measurements,
+        boot = measured,
+        image_size_bytes = measured_size,
+        vcpus = vcpus,
+        **common
+    )
+    cvm_proposal_payload(
+        name = "proposal-payload%s.json" % suffix,
+        chip_ids = chip_ids,
+        measurements = measurements,
+        root_partition = root,
+        **common
+    )
+    cvm_boot_files(
+        name = "extracted" + suffix,
+        image = boot,
+        **common
+    )
+    for file in _BOOT_FILES:
+        native.filegroup(
+            name = "extracted%s_%s" % (suffix, file),
+            srcs = ["extracted" + suffix],
+            output_group = file,
+            **common
+        )
+
+    packing = dict(
+        boot_partition = boot,
+        chip_ids = chip_ids,
+        network = network or "mainnet",
+        proposal = proposal,
+        root_partition = root,
+        vcpus = vcpus,
+        **common
+    )
+    update = "update-img" + suffix
+    disk = "disk-img" + suffix
+    cvm_update_image(
+        name = update + ".tar.zst",
+        verdict_name = "" if base else verdict,
+        version_file = version_file,
+        **packing
+    )
+    cvm_disk_image(
+        name = disk + ".tar.zst",
+        **packing
+    )
+    if base:
+        cvm_validation(
+            name = verdict,
+            chip_ids = chip_ids,
+            measurements = measurements,
+            proposal = proposal,
+            root_partition = root,
+            **common
+        )
+    else:
+        native.filegroup(
+            name = verdict,
+            srcs = [update + ".tar.zst"],
+            output_group = "verdict",
+            **common
+        )
+
+    for image in [update, disk]:
+        cvm_sha256(
+            name = image + ".tar.zst.sha256",
+            file = image + ".tar.zst",
+            **common
+        )
+        files = [image + ".tar.zst"]
+        if network == "dev":
+            cvm_not_for_production(
+                name = image + ".NOT-FOR-PRODUCTION.txt",
+                image = update + ".tar.zst",
+                **common
+            )
+            files.append(image + ".NOT-FOR-PRODUCTION.txt")
+        native.filegroup(
+            name = image,
+            srcs = files,
+            **common
+        )
+    native.filegroup(
+        name = name + suffix,
+        srcs = [
+            "boot_args" + suffix,
+            disk,
+            disk + ".tar.zst.sha256",
+            measurements,
+            boot,
+            "partition-root%s-hash" % suffix,
+            root,
+            "proposal-payload%s.json" % suffix,
+            update,
+            update + ".tar.zst.sha256",
+            verdict,
+        ],
+        **common
+    )

@@ -7,15 +7,16 @@ load("//rules/private:measurements.bzl", _cvm_launch_measurements = "cvm_launch_
 load("//rules/private:miniature.bzl", _cvm_miniature = "cvm_miniature")
 load("//rules/private:partition.bzl", _cvm_boot_partition = "cvm_boot_partition", _cvm_root_partition = "cvm_root_partition")
 load("//rules/private:proposal.bzl", _cvm_proposal = "cvm_proposal", _cvm_proposal_payload = "cvm_proposal_payload")
-load("//rules/private:records.bzl", _cvm_not_for_production = "cvm_not_for_production", _cvm_sha256 = "cvm_sha256")
+load("//rules/private:records.bzl", _cvm_not_for_production = "cvm_not_for_production", _cvm_sha256 = "cvm_sha256", _cvm_version = "cvm_version")
 load("//rules/private:tree.bzl", _cvm_initrd = "cvm_initrd", _cvm_tree = "cvm_tree")
-load("//rules/private:update_image.bzl", _cvm_update_image = "cvm_update_image")
+load("//rules/private:update_image.bzl", _cvm_disk_image = "cvm_disk_image", _cvm_update_image = "cvm_update_image")
 load("//rules/private:validation.bzl", _cvm_validation = "cvm_validation")
 
 cvm_boot_args = _cvm_boot_args
 cvm_boot_files = _cvm_boot_files
 cvm_boot_partition = _cvm_boot_partition
 cvm_command = _cvm_command
+cvm_disk_image = _cvm_disk_image
 cvm_initrd = _cvm_initrd
 cvm_launch_measurements = _cvm_launch_measurements
 cvm_miniature = _cvm_miniature
@@ -27,3 +28,4 @@ cvm_sha256 = _cvm_sha256
 cvm_tree = _cvm_tree
 cvm_update_image = _cvm_update_image
 cvm_validation = _cvm_validation
+cvm_version = _cvm_version

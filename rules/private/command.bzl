@@ -27,21 +27,27 @@ fi
 exec "$runfiles/{node}" "$runfiles/{bundle}" {arguments}"$@"
 """
 
-_WORKSPACE = "%workspace%/"
+# What a word may begin with, and what the shell makes of it.
+_PLACES = {
+    "%runfiles%/": '"$runfiles"/',
+    "%workspace%/": '"${BUILD_WORKSPACE_DIRECTORY:?start it with bazel run}"/',
+}
 
 def _word(word):
     """Quotes a word for the shell; `%workspace%/` becomes the folder that `bazel run` was called in."""
     place = ""
-    if word.startswith(_WORKSPACE):
-        place = '"${BUILD_WORKSPACE_DIRECTORY:?start it with bazel run}"/'
-        word = word[len(_WORKSPACE):]
+    for begin, shell in _PLACES.items():
+        if word.startswith(begin):
+            place = shell
+            word = word[len(begin):]
+            break
     return place + "'%s'" % word.replace("'", "'\\''")
 
 def _cvm_command_impl(ctx):
     node = ctx.toolchains[NODE_TOOLCHAIN_TYPE].node
     launcher = ctx.actions.declare_file(ctx.label.name)
     ctx.actions.write(launcher, _LAUNCHER.format(
-        arguments = "".join([_word(word) + " " for word in ctx.attr.arguments]),
+        arguments = "".join([_word(ctx.expand_location(word, ctx.attr.data)) + " " for word in ctx.attr.arguments]),
         bundle = runfiles_path(ctx, ctx.file.bundle),
         label = str(ctx.label).replace("@@//", "//"),
         name = ctx.label.name,
@@ -58,7 +64,7 @@ def _cvm_command_impl(ctx):
 cvm_command = rule(
     implementation = _cvm_command_impl,
     attrs = {
-        "arguments": attr.string_list(doc = "Words that come before the user's own. `%workspace%/` at a word's start is the source tree."),
+        "arguments": attr.string_list(doc = "Words that come before the user's own. `%workspace%/` at a word's start is the source tree; `%runfiles%/$(rlocationpath :label)` is a file of `data`."),
         "bundle": attr.label(
             allow_single_file = [".mjs"],
             default = "//tools:cvm-main",

@@ -78,6 +78,7 @@ was not executed or is no blessing of a GuestOS version.""",
 
 def _cvm_proposal_payload_impl(ctx):
     out = ctx.actions.declare_file(ctx.label.name)
+    summary = ctx.actions.declare_file(ctx.label.name.removesuffix(".json") + ".txt")
     root_hash = ctx.attr.root_partition[CvmPartitionInfo].root_hash
     if root_hash == None:
         fail("%s: root_partition must be a root partition" % ctx.label)
@@ -87,16 +88,20 @@ def _cvm_proposal_payload_impl(ctx):
     args.add("--measurements", measurements)
     args.add_all(ctx.attr.chip_ids, before_each = "--chip-id")
     args.add("--output", out)
+    args.add("--summary-output", summary)
     run_cvm(
         ctx,
         noun = "guestos",
         verb = "payload",
         progress = "Writing the proposal's payload",
         inputs = [root_hash, measurements],
-        outputs = [out],
+        outputs = [out, summary],
         arguments = args,
     )
-    return [DefaultInfo(files = depset([out]))]
+    return [
+        DefaultInfo(files = depset([out, summary])),
+        OutputGroupInfo(payload = depset([out]), summary = depset([summary])),
+    ]
 
 cvm_proposal_payload = rule(
     implementation = _cvm_proposal_payload_impl,
@@ -107,5 +112,8 @@ cvm_proposal_payload = rule(
         root_partition = attr.label(mandatory = True, providers = [CvmPartitionInfo], doc = "The root partition to bless."),
     ),
     toolchains = CVM_TOOLCHAINS,
-    doc = "Writes what a proposer submits: root hash and base measurements, in the shape that governance takes.",
+    doc = """Writes what a proposer submits: root hash and base measurements, in the shape that governance takes.
+
+Makes `<name>` and, to be read before it is submitted, the same for people with `.txt` for `.json`; the output groups `payload` and
+`summary` give one of them.""",
 )

@@ -32,7 +32,7 @@ def _dev_nns_proposal_impl(ctx):
 dev_nns_proposal = rule(
     implementation = _dev_nns_proposal_impl,
     attrs = {
-        "chip_ids": attr.string_list(mandatory = True, doc = "Chips to bless, 128 hex digits each."),
+        "chip_ids": attr.string_list(default = ["2a" * 64], doc = "Chips to bless, 128 hex digits each."),
         "measurements": attr.label(mandatory = True, providers = [CvmMeasurementsInfo], doc = "The base's launch measurements."),
         "proposal_id": attr.string(mandatory = True, doc = "A decimal id."),
         "root_partition": attr.label(mandatory = True, providers = [CvmPartitionInfo], doc = "The root partition to bless."),

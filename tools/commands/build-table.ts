@@ -43,6 +43,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
   },
   {
     noun: 'guestos',
+    verb: 'disk-image',
+    summary: 'validate two partitions and put them onto a disk image',
+    load: () => import('./guestos-disk-image.ts'),
+  },
+  {
+    noun: 'guestos',
     verb: 'extract-boot',
     summary: 'take the boot partition of an image apart',
     load: () => import('./guestos-extract-boot.ts'),
@@ -82,6 +88,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     verb: 'validate',
     summary: 'decide whether what was built is what was blessed',
     load: () => import('./guestos-validate.ts'),
+  },
+  {
+    noun: 'guestos',
+    verb: 'version',
+    summary: "write a version with a suffix, for an image's twin",
+    load: () => import('./guestos-version.ts'),
   },
   {
     noun: 'lock',

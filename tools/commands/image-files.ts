@@ -28,9 +28,9 @@ import {
 } from './files.ts';
 
 /** What an image is called inside its archive. */
-export type ImageMember = 'boot.img' | 'root.img' | 'partition.img';
+export type ImageMember = 'boot.img' | 'root.img' | 'partition.img' | 'disk.img';
 
-const IMAGE_MEMBERS: readonly ImageMember[] = ['boot.img', 'root.img', 'partition.img'];
+const IMAGE_MEMBERS: readonly ImageMember[] = ['boot.img', 'root.img', 'partition.img', 'disk.img'];
 
 /** A partition that travels alone. */
 const ONLY_MEMBER: ImageMember = 'partition.img';

@@ -55,6 +55,15 @@ export interface PartitionRow {
   readonly uuid: string;
 }
 
+/** What a disk image expands to. */
+export const DISK_BYTES = 50 * 1024 ** 3;
+
+/** Of every disk, as dfinity/ic toolchains/sysimage/build_disk_image.py has it. */
+export const DISK_UUID = '2b110bb7-cdec-7d41-b97e-893edcbe5428';
+
+/** The one member of a `disk-img.tar.zst`. */
+export const DISK_MEMBER = 'disk.img';
+
 /** The GPT of a GuestOS disk. */
 export const PARTITIONS: readonly PartitionRow[] = [
   { name: 'esp', startSector: 2048, sectors: 204800, uuid: 'b78084e2-3363-1346-8c25-d426f26b8928' },
