@@ -132,6 +132,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     load: () => import('./snp-measure.ts'),
   },
   {
+    noun: 'snp',
+    verb: 'search',
+    summary: 'find out which guest a launch digest belongs to',
+    load: () => import('./snp-search.ts'),
+  },
+  {
     noun: 'tree',
     verb: 'cpio',
     summary: 'make an initial RAM disk from a listing',

@@ -10,7 +10,15 @@ import { sevEsLaunchDigest, sevLaunchDigest } from '../snp/legacy-digest.ts';
 import { parseOvmf, requireResetEip } from '../snp/ovmf.ts';
 import { svsmEntryGpa, svsmLaunchDigest } from '../snp/svsm-digest.ts';
 import { cpuSignature, VCPU_TYPES, vcpuTypeSignature } from '../snp/vcpu-types.ts';
-import { BSP_RESET_EIP, buildSvsmVmsa, buildVmsa, VMM_TYPES, type VmmType } from '../snp/vmsa.ts';
+import {
+  BSP_RESET_EIP,
+  buildSvsmVmsa,
+  buildVmsa,
+  FPU_STATES,
+  VMM_TYPES,
+  type FpuState,
+  type VmmType,
+} from '../snp/vmsa.ts';
 import type { Command, Io, OptionValues } from './command.ts';
 import { openFile, resolvePath, writeFileWhole, type OpenFile } from './files.ts';
 import { flagOption, parseIntegerLiteral, textOption } from './options.ts';
@@ -60,6 +68,7 @@ interface Call {
   readonly varsSize: number;
   readonly varsFile: string | undefined;
   readonly dumpVmsa: boolean;
+  readonly vmsa: { readonly fpu?: FpuState; readonly rdx?: bigint };
 }
 
 export const command: Command = {
@@ -91,6 +100,12 @@ export const command: Command = {
     { flags: '--vars-size <bytes>', description: 'size of the variable store (mode snp:svsm)' },
     { flags: '--vars-file <path>', description: 'variable store, of which the size counts (mode snp:svsm)' },
     { flags: '--dump-vmsa', description: 'write vmsa0.bin, vmsa1.bin, … into the current directory' },
+    {
+      flags: '--vmsa-fpu <state>',
+      description: 'reset: FPU registers as KVM_SEV_INIT2 sets them; zero: as older hosts leave them',
+      defaultValue: 'reset',
+    },
+    { flags: '--vmsa-rdx <value>', description: "RDX at reset instead of the VMM's; EC2 once had 0" },
     { flags: '-v, --verbose', description: 'print a sentence instead of the digest alone' },
     { flags: '--json', description: 'print one JSON object, also for errors' },
   ],
@@ -178,6 +193,17 @@ function readCall(options: OptionValues): Call {
     varsSize,
     varsFile,
     dumpVmsa,
+    vmsa: vmsaOptions(options),
+  };
+}
+
+/** What the peer has no flag for. */
+function vmsaOptions(options: OptionValues): Call['vmsa'] {
+  const fpu = choice(textOption(options, 'vmsaFpu') ?? 'reset', FPU_STATES, '--vmsa-fpu');
+  const rdx = textOption(options, 'vmsaRdx');
+  return {
+    ...(fpu === 'reset' ? {} : { fpu }),
+    ...(rdx === undefined ? {} : { rdx: parseIntegerLiteral(rdx, '--vmsa-rdx', 64) }),
   };
 }
 
@@ -230,7 +256,7 @@ async function measureFiles(call: Call, open: (path: string) => ByteSource, io: 
     case 'sev':
       return sevLaunchDigest({ ...files, ...append });
     case 'seves': {
-      const digest = sevEsLaunchDigest({ ...files, ...append, vcpus, vcpuSig, vmmType });
+      const digest = sevEsLaunchDigest({ ...files, ...append, vcpus, vcpuSig, vmmType, ...call.vmsa });
       if (call.dumpVmsa) await dumpVmsas(call, firmware, 0n, io);
       return digest;
     }
@@ -247,6 +273,7 @@ async function measureFiles(call: Call, open: (path: string) => ByteSource, io: 
         vcpuSig,
         vmmType,
         guestFeatures,
+        ...call.vmsa,
       });
       if (call.dumpVmsa) await dumpVmsas(call, firmware, guestFeatures, io);
       return digest;
@@ -266,7 +293,14 @@ async function dumpVmsas(call: Call, firmware: ByteSource, guestFeatures: bigint
   const { vmmType, vcpuSig } = call;
   await writeVmsas(
     call.vcpus,
-    (vcpu) => buildVmsa({ vmmType, vcpuSig, guestFeatures, eip: vcpu === 0 ? BSP_RESET_EIP : resetEip }),
+    (vcpu) =>
+      buildVmsa({
+        ...call.vmsa,
+        vmmType,
+        vcpuSig,
+        guestFeatures,
+        eip: vcpu === 0 ? BSP_RESET_EIP : resetEip,
+      }),
     io,
   );
 }

@@ -13,7 +13,7 @@ import {
   type Ovmf,
   type SevSection,
 } from './ovmf.ts';
-import { BSP_RESET_EIP, buildVmsa, type VmmType } from './vmsa.ts';
+import { BSP_RESET_EIP, buildVmsa, type FpuState, type VmmType } from './vmsa.ts';
 
 /** KVM's own limit; every vCPU costs one update. */
 export const VCPU_LIMIT = 4096;
@@ -39,6 +39,10 @@ export interface SnpConfiguration {
   /** SEV_FEATURES, 64 bits. */
   readonly guestFeatures: bigint;
   readonly vmmType: VmmType;
+  /** What the FPU registers hold, `reset` when absent: see {@link FpuState}. */
+  readonly fpu?: FpuState;
+  /** RDX at reset, when it is not the VMM's usual value. */
+  readonly rdx?: bigint;
 }
 
 /** One thing measured, and the digest after it. */
@@ -61,6 +65,8 @@ export interface SnpLaunch {
   readonly firmwareDigest: Uint8Array;
   /** The launch digest: MEASUREMENT of the attestation report (offset 0x90), 48 bytes. */
   predict(configuration: SnpConfiguration): Uint8Array;
+  /** Digests of guests that differ in the vCPU count alone, in the order given, for the cost of the largest. */
+  predictCounts(configuration: Omit<SnpConfiguration, 'vcpus'>, counts: readonly number[]): Uint8Array[];
   /** The same digest, step by step: the last step's is {@link predict}'s. */
   explain(configuration: SnpConfiguration): LaunchStep[];
 }
@@ -121,6 +127,20 @@ export function prepareSnpLaunch(artifacts: SnpArtifacts): SnpLaunch {
       for (let vcpu = 1; vcpu < configuration.vcpus; vcpu++) context.vmsaPage(vmsas.ap);
       return context.digest;
     },
+    predictCounts(configuration, counts) {
+      for (const count of counts) checkVcpus(count);
+      const vcpus = Math.max(0, ...counts);
+      if (vcpus === 0) return [];
+      const vmsas = vmsaHashes(ovmf, { ...configuration, vcpus });
+      const context = prefix(configuration.append, configuration.vmmType).fork();
+      const wanted = new Set(counts);
+      const digests = new Map<number, Uint8Array>();
+      for (let vcpu = 0; vcpu < vcpus; vcpu++) {
+        context.vmsaPage(vcpu === 0 ? vmsas.bsp : vmsas.ap);
+        if (wanted.has(vcpu + 1)) digests.set(vcpu + 1, context.digest);
+      }
+      return counts.map((count) => digests.get(count) as Uint8Array);
+    },
     explain(configuration) {
       const vmsas = vmsaHashes(ovmf, configuration);
       const context = afterFirmware.fork();
@@ -178,7 +198,7 @@ export function snpFirmwareDigest(firmware: ByteSource | Uint8Array): Uint8Array
 }
 
 /** EC2 measures the CPUID page after all other sections. */
-function sectionOrder(sections: readonly SevSection[], vmmType: VmmType): readonly SevSection[] {
+export function sectionOrder(sections: readonly SevSection[], vmmType: VmmType): readonly SevSection[] {
   if (vmmType !== 'ec2') return sections;
   const isCpuid = (section: SevSection): boolean => section.type === SECTION_TYPES.cpuid;
   return [...sections.filter((section) => !isCpuid(section)), ...sections.filter(isCpuid)];
@@ -207,7 +227,8 @@ export function measureSection(
   return { pageType, pages: section.sizeBytes / PAGE_BYTES, contentSha384: undefined };
 }
 
-function requireKernelHashes(ovmf: Ovmf, sections: readonly SevSection[]): void {
+/** @throws CvmError format OVMF_NO_KERNEL_HASHES | OVMF_SECTION_SIZE */
+export function requireKernelHashes(ovmf: Ovmf, sections: readonly SevSection[]): void {
   const hashes = sections.filter((section) => section.type === SECTION_TYPES.kernelHashes);
   if (hashes.length === 0) {
     throw formatError(

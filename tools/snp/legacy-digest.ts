@@ -4,7 +4,7 @@ import { usageError } from '../errors.ts';
 import { checkVcpus } from './launch-digest.ts';
 import { cmdlineHash, initrdFileHash, kernelFileHash, writeKernelHashTable } from './kernel-hashes.ts';
 import { parseOvmf, requireHashTableBase, requireResetEip } from './ovmf.ts';
-import { BSP_RESET_EIP, buildVmsa, type VmmType } from './vmsa.ts';
+import { BSP_RESET_EIP, buildVmsa, type FpuState, type VmmType } from './vmsa.ts';
 
 export interface SevLaunchInput {
   readonly firmware: ByteSource | Uint8Array;
@@ -17,6 +17,9 @@ export interface SevEsLaunchInput extends SevLaunchInput {
   readonly vcpus: number;
   readonly vcpuSig: number;
   readonly vmmType: VmmType;
+  /** `zero` for guests of the old initialisation: see {@link FpuState}. */
+  readonly fpu?: FpuState;
+  readonly rdx?: bigint;
 }
 
 /**
@@ -30,7 +33,7 @@ export function sevLaunchDigest(input: SevLaunchInput): Uint8Array {
 
 /**
  * GCTX.LD of a SEV-ES guest: as SEV, then the VMSA page of each vCPU (SEV_FEATURES 0). 32 bytes. The pages carry the
- * FPU reset values, which KVM sets for guests made by KVM_SEV_INIT2 alone.
+ * FPU reset values, which KVM sets for guests made by KVM_SEV_INIT2 alone, unless `fpu` says otherwise.
  * @throws CvmError usage VCPU_COUNT; format OVMF_NO_RESET_BLOCK and as {@link sevLaunchDigest}
  */
 export function sevEsLaunchDigest(input: SevEsLaunchInput): Uint8Array {

@@ -53,6 +53,11 @@ export function cpuSignature(family: number, model: number, stepping: number): n
   );
 }
 
+/** QEMU's model of a signature, undefined when none has it. */
+export function vcpuSignatureModel(sig: number): VcpuModel | undefined {
+  return VCPU_MODELS.find((model) => model.sig === sig);
+}
+
 /**
  * The signature behind a QEMU CPU model name; names are case-sensitive, as in QEMU.
  * @throws CvmError usage VCPU_TYPE_UNKNOWN

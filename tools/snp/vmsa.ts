@@ -7,6 +7,13 @@ export type VmmType = (typeof VMM_TYPES)[number];
 /** The reset vector: where every boot processor starts. */
 export const BSP_RESET_EIP = 0xffff_fff0;
 
+/**
+ * What MXCSR and the x87 control word hold before the first instruction under QEMU: their reset values where KVM makes the
+ * guest by KVM_SEV_INIT2 (Linux 6.10 and vendor trees before it), zero on older hosts.
+ */
+export const FPU_STATES = ['reset', 'zero'] as const;
+export type FpuState = (typeof FPU_STATES)[number];
+
 export interface VmsaParameters {
   readonly vmmType: VmmType;
   /** Address of the first instruction, 32 bits: {@link BSP_RESET_EIP} or the firmware's AP reset address. */
@@ -15,6 +22,10 @@ export interface VmsaParameters {
   readonly vcpuSig: number;
   /** SEV_FEATURES, 64 bits; 0 for SEV-ES. */
   readonly guestFeatures: bigint;
+  /** `reset` when absent. The other VMMs leave both registers zero anyway. */
+  readonly fpu?: FpuState;
+  /** RDX at reset, when it is not what the VMM puts there: EC2 left 0 before it took up 0x600. 64 bits. */
+  readonly rdx?: bigint;
 }
 
 type Segment = readonly [selector: number, attributes: number, limit: number, base: number];
@@ -136,12 +147,12 @@ export function buildVmsa(parameters: VmsaParameters): Uint8Array {
       rflags: 0x2n,
       rip: BigInt(eip & 0xffff),
       gPat: dialect.gPat,
-      rdx: BigInt(dialect.rdx(vcpuSig)),
+      rdx: parameters.rdx ?? BigInt(dialect.rdx(vcpuSig)),
       sevFeatures: guestFeatures,
       xcr0: 0x1n,
     },
-    dialect.mxcsr,
-    dialect.x87Fcw,
+    parameters.fpu === 'zero' ? 0 : dialect.mxcsr,
+    parameters.fpu === 'zero' ? 0 : dialect.x87Fcw,
   );
 }
 
