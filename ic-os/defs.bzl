@@ -304,10 +304,12 @@ def _images(name, base, boot_args_template, boot_tree, chip_ids, common, network
     if base:
         cvm_validation(
             name = verdict,
+            boot_partition = boot,
             chip_ids = chip_ids,
             measurements = measurements,
             proposal = proposal,
             root_partition = root,
+            vcpus = vcpus,
             **common
         )
     else:

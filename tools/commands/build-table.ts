@@ -43,6 +43,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
   },
   {
     noun: 'guestos',
+    verb: 'check-boot',
+    summary: 'say whether a node would boot an image',
+    load: () => import('./guestos-check-boot.ts'),
+  },
+  {
+    noun: 'guestos',
     verb: 'disk-image',
     summary: 'validate two partitions and put them onto a disk image',
     load: () => import('./guestos-disk-image.ts'),

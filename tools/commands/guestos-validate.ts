@@ -1,8 +1,10 @@
 import { showText, utf8Bytes } from '../bytes/text.ts';
+import { CvmError, usageError } from '../errors.ts';
+import { openExt4 } from '../ext4/reader.ts';
 import { readLaunchMeasurements } from '../guestos/measurements.ts';
-import { validateGuestOs, verdictJson, type Verdict } from '../guestos/validate.ts';
+import { refusalOf, validateGuestOs, verdictJson, type Verdict } from '../guestos/validate.ts';
 import { verifyProposal } from '../proposal/verify.ts';
-import type { Command } from './command.ts';
+import type { Command, Io, OptionValues } from './command.ts';
 import { resolvePath, writeFileWhole } from './files.ts';
 import {
   CHIP_ID_OPTION,
@@ -10,10 +12,13 @@ import {
   NETWORK_OPTION,
   networkOption,
   optionalFile,
+  PLAN_OPTIONS,
+  planOption,
   readSmallFile,
   readSmallText,
   rootHashOption,
 } from './guestos-options.ts';
+import { openImage } from './image-files.ts';
 import { flagOption, requiredText, textOption } from './options.ts';
 
 export const command: Command = {
@@ -30,16 +35,50 @@ export const command: Command = {
     CHIP_ID_OPTION,
     { flags: '--json', description: 'print the verdict as JSON' },
     { flags: '--output <file>', description: 'write the verdict as JSON' },
+    {
+      flags: '--boot <image>',
+      description:
+        'boot partition or update image that was measured: read only to explain why nothing is blessed',
+    },
+    ...PLAN_OPTIONS,
+    {
+      flags: '--record',
+      description:
+        'for build rules: a refusal is written to --output like any verdict, and the exit code is 0; images are refused by update-image',
+    },
   ],
   async run(_args, options, io) {
-    const facts = verifyProposal({
-      certificate: readSmallFile(io, requiredText(options, 'proposal'), 'the proposal certificate'),
-      request: optionalFile(io, options, 'request', 'the request'),
-      trust: { network: networkOption(options) },
-    });
-    const measurements = textOption(options, 'measurements');
-    const rootHash = textOption(options, 'rootHash');
-    const verdict = validateGuestOs({
+    if (!flagOption(options, 'record')) return await validate(options, io);
+    if (textOption(options, 'output') === undefined) {
+      throw usageError('OPTION_MISSING', '--record needs --output', { mend: 'say where the verdict goes' });
+    }
+    try {
+      return await validate(options, io);
+    } catch (error) {
+      if (!(error instanceof CvmError) || (error.kind !== 'mismatch' && error.kind !== 'trust')) throw error;
+      const refusal = refusalOf(error, networkOption(options));
+      await writeFileWhole(resolvePath(io, requiredText(options, 'output')), [
+        utf8Bytes(verdictJson(refusal)),
+      ]);
+      return 0;
+    }
+  },
+};
+
+async function validate(options: OptionValues, io: Io): Promise<number> {
+  const facts = verifyProposal({
+    certificate: readSmallFile(io, requiredText(options, 'proposal'), 'the proposal certificate'),
+    request: optionalFile(io, options, 'request', 'the request'),
+    trust: { network: networkOption(options) },
+  });
+  const measurements = textOption(options, 'measurements');
+  const rootHash = textOption(options, 'rootHash');
+  const bootPath = textOption(options, 'boot');
+  const plan = planOption(options);
+  const boot = bootPath === undefined ? undefined : await openImage(resolvePath(io, bootPath), 'boot.img');
+  let verdict: Verdict;
+  try {
+    verdict = validateGuestOs({
       facts,
       measurements:
         measurements === undefined
@@ -47,15 +86,17 @@ export const command: Command = {
           : readLaunchMeasurements(readSmallText(io, measurements, 'the launch measurements')),
       rootHash: rootHash === undefined ? undefined : rootHashOption(io, rootHash),
       chipIds: chipIdsOption(options),
+      launch: boot === undefined ? undefined : { boot: openExt4(boot), plan },
     });
-    const output = textOption(options, 'output');
-    if (output !== undefined)
-      await writeFileWhole(resolvePath(io, output), [utf8Bytes(verdictJson(verdict))]);
-    if (flagOption(options, 'json')) io.out(verdictJson(verdict));
-    else if (output === undefined) io.out(showVerdict(verdict));
-    return 0;
-  },
-};
+  } finally {
+    boot?.close();
+  }
+  const output = textOption(options, 'output');
+  if (output !== undefined) await writeFileWhole(resolvePath(io, output), [utf8Bytes(verdictJson(verdict))]);
+  if (flagOption(options, 'json')) io.out(verdictJson(verdict));
+  else if (output === undefined) io.out(showVerdict(verdict));
+  return 0;
+}
 
 function showVerdict(verdict: Verdict): string {
   const rows = verdict.checks.map(

@@ -84,6 +84,20 @@ export async function openImage(
   }
 }
 
+/** Whether a file is an archive with an image of this name. @throws CvmError as {@link openImage} */
+export async function hasMember(
+  path: string,
+  member: ImageMember,
+  options: ImageOptions = {},
+): Promise<boolean> {
+  const opened = await openDecompressed(path, options);
+  try {
+    return isTar(opened) && imageMembers(opened).has(member);
+  } finally {
+    opened.close();
+  }
+}
+
 /**
  * Opens a file with its zstd wrapping taken off, when it has one.
  * @throws CvmError as {@link openImage}

@@ -4,7 +4,7 @@ import { digestBytes } from '../bytes/digest.ts';
 import { bytesToHex, hexToBytes } from '../bytes/hex.ts';
 import { showText, utf8Bytes } from '../bytes/text.ts';
 import { CvmError, usageError } from '../errors.ts';
-import { openExt4 } from '../ext4/reader.ts';
+import { openExt4, type Ext4Image } from '../ext4/reader.ts';
 import { measureBootPartition, requireBootVersion, type MeasurePlan } from '../guestos/boot-partition.ts';
 import type { LaunchMeasurement } from '../guestos/measurements.ts';
 import { describeOverlap, overlapOf } from '../guestos/overlap.ts';
@@ -99,27 +99,42 @@ export const command: Command = {
     const call = readCall(options, io);
     requireWritable(call.folder, call.isDryRun);
     const base = await obtainBase(call.base, io);
-    const measurements = await measureBase(base, call.plan);
-    const proposal =
-      call.proposalId === undefined && call.proposalFile === undefined
-        ? undefined
-        : await obtainProposal({ ...call, id: call.proposalId, file: call.proposalFile }, io);
-    const text = writeLock({
-      network: call.network,
-      base: base.pin,
-      proposal: proposal === undefined ? null : proposalPin(proposal),
-    });
-    // Refuses what does not fit, before anything is written.
-    if (proposal !== undefined)
-      validateGuestOs({ facts: proposal.facts, measurements, chipIds: call.chipIds });
-    io.out(report(call, base, proposal, measurements));
-    io.out(showDiff(call.before, text, `${call.package}/${LOCK_NAME}`));
-    if (call.isDryRun) io.out('dry run: nothing was written\n');
-    else await write(call, base, proposal, text);
-    io.out(nextSteps(call, proposal));
-    return 0;
+    const image = await openImage(base.path, 'boot.img');
+    try {
+      return await pin(call, base, openExt4(image), io);
+    } finally {
+      image.close();
+    }
   },
 };
+
+async function pin(call: Call, base: ObtainedBase, boot: Ext4Image, io: Io): Promise<number> {
+  requireBootVersion(boot, base.pin.commit);
+  const measurements = measureBootPartition(boot, call.plan);
+  const proposal =
+    call.proposalId === undefined && call.proposalFile === undefined
+      ? undefined
+      : await obtainProposal({ ...call, id: call.proposalId, file: call.proposalFile }, io);
+  const text = writeLock({
+    network: call.network,
+    base: base.pin,
+    proposal: proposal === undefined ? null : proposalPin(proposal),
+  });
+  // Refuses what does not fit, before anything is written.
+  if (proposal !== undefined)
+    validateGuestOs({
+      facts: proposal.facts,
+      measurements,
+      chipIds: call.chipIds,
+      launch: { boot, plan: call.plan },
+    });
+  io.out(report(call, base, proposal, measurements));
+  io.out(showDiff(call.before, text, `${call.package}/${LOCK_NAME}`));
+  if (call.isDryRun) io.out('dry run: nothing was written\n');
+  else await write(call, base, proposal, text);
+  io.out(nextSteps(call, proposal));
+  return 0;
+}
 
 interface Call {
   readonly workspace: string;
@@ -244,18 +259,6 @@ function requireWritable(folder: string, isDryRun: boolean): void {
     if (!isDryRun) accessSync(folder, constants.W_OK);
   } catch (cause) {
     throw fileError(folder, 'write', cause);
-  }
-}
-
-/** @throws CvmError mismatch IMAGE_VERSION, and those of images, boot partitions and firmware */
-async function measureBase({ path, pin }: ObtainedBase, plan: MeasurePlan): Promise<LaunchMeasurement[]> {
-  const image = await openImage(path, 'boot.img');
-  try {
-    const tree = openExt4(image);
-    requireBootVersion(tree, pin.commit);
-    return measureBootPartition(tree, plan);
-  } finally {
-    image.close();
   }
 }
 

@@ -9,7 +9,13 @@ import type { NetworkName } from '../nns/networks.ts';
 import type { ProposalFacts } from '../proposal/facts.ts';
 import { verifyProposal } from '../proposal/verify.ts';
 import { rootHashesOf, teeCommandLines } from './boot-args.ts';
-import { measureBootPartition, readBootArgs, readBootProposal, type BootTree, type MeasurePlan } from './boot-partition.ts';
+import {
+  measureBootPartition,
+  readBootArgs,
+  readBootProposal,
+  type BootTree,
+  type MeasurePlan,
+} from './boot-partition.ts';
 
 /** What a node's firmware attests. Undefined fields are not known, and not checked. */
 export interface Attested {
@@ -68,13 +74,23 @@ export function checkBoot(input: BootCheckInput): BootCheck {
     steps,
     code,
   });
-  const named = new Set(teeCommandLines(readBootArgs(input.boot)).flatMap(({ cmdline }) => rootHashesOf(cmdline)));
+  const named = new Set(
+    teeCommandLines(readBootArgs(input.boot)).flatMap(({ cmdline }) => rootHashesOf(cmdline)),
+  );
   const onLine = [...named].join(', ') || 'nothing';
   if (named.size === 1 && named.has(input.rootHash)) {
-    step('command-line', 'ok', `root_hash=${input.rootHash} opens the root partition: no proposal is looked at`);
+    step(
+      'command-line',
+      'ok',
+      `root_hash=${input.rootHash} opens the root partition: no proposal is looked at`,
+    );
     return done('normal');
   }
-  step('command-line', 'ok', `root_hash=${onLine} does not open the root partition; the node looks for a proposal`);
+  step(
+    'command-line',
+    'ok',
+    `root_hash=${onLine} does not open the root partition; the node looks for a proposal`,
+  );
 
   const certificate = readBootProposal(input.boot);
   if (certificate === undefined) {
@@ -95,7 +111,11 @@ export function checkBoot(input: BootCheckInput): BootCheck {
   const refused = checkAttested(input, facts, step);
   if (refused !== undefined) return done('no', refused);
   if (facts.rootfsHash !== input.rootHash) {
-    step('root-hash', 'failed', `the proposal names ${facts.rootfsHash}, the root partition has ${input.rootHash}`);
+    step(
+      'root-hash',
+      'failed',
+      `the proposal names ${facts.rootfsHash}, the root partition has ${input.rootHash}`,
+    );
     return done('no', 'ROOT_HASH_MISMATCH');
   }
   step('root-hash', 'ok', `the root partition opens with the proposal's ${facts.rootfsHash}`);
@@ -123,7 +143,11 @@ function checkAttested(
   if (measurement === undefined) {
     const possible = launches.filter((launch) => isBlessed(launch.measurement)).length;
     if (possible === 0) {
-      step('launch', 'failed', `none of the ${launches.length} ways to launch this boot partition is blessed`);
+      step(
+        'launch',
+        'failed',
+        `none of the ${launches.length} ways to launch this boot partition is blessed`,
+      );
       return 'MEASUREMENT_NOT_BLESSED';
     }
     step('launch', 'ok', `${possible} of ${launches.length} ways to launch this boot partition are blessed`);
@@ -137,7 +161,11 @@ function checkAttested(
         : `this boot partition launches with it on ${own.vcpuType ?? 'an unknown CPU'}`;
     step('launch', own === undefined ? 'unknown' : 'ok', how);
   } else {
-    step('measurement', 'failed', `${bytesToHex(measurement)} is not among the ${facts.measurements.length} blessed`);
+    step(
+      'measurement',
+      'failed',
+      `${bytesToHex(measurement)} is not among the ${facts.measurements.length} blessed`,
+    );
     return 'MEASUREMENT_NOT_BLESSED';
   }
   if (policy === undefined) {

@@ -68,7 +68,13 @@ export function validatePacking(input: PackingInput): Verdict | ReleaseVerdict {
     demandRequest: input.network === 'mainnet',
   });
   const measurements = measureBootPartition(boot, input);
-  return validateGuestOs({ facts, measurements, rootHash, chipIds: input.chipIds });
+  return validateGuestOs({
+    facts,
+    measurements,
+    rootHash,
+    chipIds: input.chipIds,
+    launch: { boot, plan: input },
+  });
 }
 
 /**

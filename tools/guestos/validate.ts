@@ -1,11 +1,13 @@
 import { jsonText } from '../bytes/text.ts';
 import { equalBytes } from '../bytes/compare.ts';
 import { bytesToHex } from '../bytes/hex.ts';
-import { mismatchError, type Fact } from '../errors.ts';
+import { CvmError, mismatchError, type ErrorDetails, type Fact } from '../errors.ts';
 import type { ProposalFacts } from '../proposal/facts.ts';
 import { slotOf } from './boot-args.ts';
+import type { BootTree, MeasurePlan } from './boot-partition.ts';
 import type { LaunchMeasurement } from './measurements.ts';
 import { nearestBlessed } from './nearest-blessed.ts';
+import { nearestLaunch, nearestLaunchFinding, type NearestLaunch } from './nearest-launch.ts';
 
 export interface ValidationInput {
   /** From verified bytes; nothing else can make one. */
@@ -16,6 +18,24 @@ export interface ValidationInput {
   readonly rootHash?: string | undefined;
   /** 64 bytes each: the nodes that are to start the image. All of them must be listed. */
   readonly chipIds?: readonly Uint8Array[] | undefined;
+  /** Where the measurements come from: read once more to explain why none of them is blessed, and only then. */
+  readonly launch?: { readonly boot: BootTree; readonly plan: MeasurePlan } | undefined;
+}
+
+/** No measurement is blessed, and what was found out about it. */
+export class NotBlessedError extends CvmError {
+  /** Undefined when there was no boot partition to look into. */
+  readonly nearestLaunch: NearestLaunch | undefined;
+
+  constructor(details: ErrorDetails, nearest: NearestLaunch | undefined) {
+    super(
+      'mismatch',
+      'MEASUREMENT_NOT_BLESSED',
+      'no SEV-SNP launch measurement of the boot partition is among those that the proposal blesses',
+      details,
+    );
+    this.nearestLaunch = nearest;
+  }
 }
 
 export type CheckName = 'proposal' | 'measurements' | 'root-hash' | 'chip-id';
@@ -54,7 +74,7 @@ export interface Verdict {
  */
 export function validateGuestOs(input: ValidationInput): Verdict {
   const { facts } = input;
-  const measured = checkMeasurements(facts, input.measurements);
+  const measured = checkMeasurements(input);
   return {
     ok: true,
     network: facts.network,
@@ -77,10 +97,10 @@ export function validateGuestOs(input: ValidationInput): Verdict {
   };
 }
 
-function checkMeasurements(
-  facts: ProposalFacts,
-  measurements: readonly LaunchMeasurement[] | undefined,
-): { readonly check: Check; readonly matched: readonly Match[] } {
+function checkMeasurements({ facts, measurements, launch }: ValidationInput): {
+  readonly check: Check;
+  readonly matched: readonly Match[];
+} {
   if (measurements === undefined) return { check: skipped('measurements'), matched: [] };
   const blessed = new Set(facts.measurements.map(({ measurement }) => bytesToHex(measurement)));
   const matched = measurements
@@ -91,7 +111,7 @@ function checkMeasurements(
       kernelCmdline,
     }))
     .filter(({ measurement }) => blessed.has(measurement));
-  if (matched.length === 0) throw notBlessed(facts, measurements);
+  if (matched.length === 0) throw notBlessed(facts, measurements, launch);
   const names = matched.map(({ slot, vcpuType }) => `${vcpuType ?? 'unknown CPU'} slot ${slot ?? 'unknown'}`);
   return {
     check: {
@@ -103,12 +123,18 @@ function checkMeasurements(
   };
 }
 
-function notBlessed(facts: ProposalFacts, measurements: readonly LaunchMeasurement[]): Error {
+function notBlessed(
+  facts: ProposalFacts,
+  measurements: readonly LaunchMeasurement[],
+  launch: ValidationInput['launch'],
+): NotBlessedError {
   const shown = measurements.slice(0, 4);
-  const nearest = nearestBlessed(measurements, facts.measurements);
-  return mismatchError(
-    'MEASUREMENT_NOT_BLESSED',
-    'no SEV-SNP launch measurement of the boot partition is among those that the proposal blesses',
+  const searched =
+    launch === undefined ? undefined : nearestLaunch(launch.boot, launch.plan, facts.measurements);
+  const nearest =
+    (searched === undefined ? undefined : nearestLaunchFinding(searched)) ??
+    nearestBlessed(measurements, facts.measurements);
+  return new NotBlessedError(
     {
       facts: [
         ['proposal', facts.proposalId],
@@ -122,10 +148,12 @@ function notBlessed(facts: ProposalFacts, measurements: readonly LaunchMeasureme
         ...(measurements.length > shown.length
           ? [['more', `${measurements.length - shown.length}`] satisfies Fact]
           : []),
+        ...(searched === undefined ? [] : [['combinations tried', searched.tried] satisfies Fact]),
       ],
       nearest: nearest.finding,
       mend: nearest.mend,
     },
+    searched,
   );
 }
 
@@ -184,7 +212,39 @@ function skipped(name: CheckName): Check {
   return { name, status: 'skipped', detail: 'not given' };
 }
 
+/** Why something does not fit, for the record: an image is never made from it. */
+export interface Refusal {
+  readonly ok: false;
+  readonly network: ProposalFacts['network'];
+  readonly error: {
+    readonly code: string;
+    readonly message: string;
+    /** Names may repeat. */
+    readonly facts: readonly (readonly [name: string, value: string])[];
+    readonly nearest: string | null;
+    readonly mend: string | null;
+  };
+  /** What else the base's files were measured with; null when that was not the question. */
+  readonly nearestLaunch: NearestLaunch | null;
+}
+
+/** A refusal as a record. */
+export function refusalOf(error: CvmError, network: ProposalFacts['network']): Refusal {
+  return {
+    ok: false,
+    network,
+    error: {
+      code: error.code,
+      message: error.message,
+      facts: error.facts.map(([name, value]) => [name, String(value)] as const),
+      nearest: error.nearest ?? null,
+      mend: error.mend ?? null,
+    },
+    nearestLaunch: error instanceof NotBlessedError ? (error.nearestLaunch ?? null) : null,
+  };
+}
+
 /** One line of JSON and a newline; keys in the order of {@link Verdict}. */
-export function verdictJson(verdict: Verdict): string {
+export function verdictJson(verdict: Verdict | Refusal): string {
   return `${jsonText(verdict)}\n`;
 }

@@ -43,6 +43,8 @@ const HEX_40 = /^[0-9a-f]{40}$/;
 const DECIMAL = /^(0|[1-9][0-9]{0,19})$/;
 /** Printable ASCII without what could end a string somewhere. */
 const URL_TEXT = /^[!#-&(-;=?-[\]^_a-z|~]+$/;
+/** As `rules/private/lock.bzl` compares it: by its text, so no other spelling of loopback will do. */
+const LOOPBACK_TEXT = /^http:\/\/(127\.0\.0\.1|localhost|\[::1\])[:/]/;
 const LABEL = /^\/\/[A-Za-z0-9/._+-]*:[A-Za-z0-9/._+-]+$/;
 
 /**
@@ -94,7 +96,7 @@ export function isBaseUrl(text: string, network: NetworkName): boolean {
   const { protocol, hostname } = new URL(text);
   if (protocol === 'https:') return text.startsWith('https://');
   const loopback = ['127.0.0.1', 'localhost', '[::1]'];
-  return network === 'dev' && text.startsWith('http://') && loopback.includes(hostname);
+  return network === 'dev' && LOOPBACK_TEXT.test(text) && loopback.includes(hostname);
 }
 
 /** The files that stand beside a lock for a proposal of this id. */

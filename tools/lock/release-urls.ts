@@ -19,5 +19,12 @@ export function checksumsUrl(imageUrl: string): string {
 
 /** What an image is called in the checksums beside it. */
 export function fileNameOf(imageUrl: string): string {
-  return decodeURIComponent(new URL(imageUrl).pathname.replace(/^.*\//, '')) || RELEASE_FILE;
+  const encoded = new URL(imageUrl).pathname.replace(/^.*\//, '');
+  try {
+    return decodeURIComponent(encoded) || RELEASE_FILE;
+  } catch (error) {
+    // A lone % is allowed in a URL; what is no encoding stands for itself.
+    if (error instanceof URIError) return encoded;
+    throw error;
+  }
 }
