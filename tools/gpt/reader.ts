@@ -12,6 +12,7 @@ import {
   GPT_REVISION,
   GPT_SIGNATURE,
   HEADER_BYTES,
+  lastUsableSector,
   NAME_UNITS,
   PROTECTIVE_TYPE,
   SECTOR_BYTES,
@@ -23,7 +24,7 @@ const NO_GUID = '00000000-0000-0000-0000-000000000000';
 
 /**
  * Reads a partition table, with everything that has to agree in it: the protective MBR, both headers with their checksums,
- * both lists of partitions, every partition within the usable sectors and none upon another.
+ * both lists of partitions, every partition within the usable sectors, none upon another and none with another's GUID.
  *
  * Tables with other than 128 entries of 128 bytes are refused: every tool writes these.
  * Source: UEFI specification 2.10, section 5.3.
@@ -49,17 +50,21 @@ export function readGpt(disk: ByteSource): PartitionTable {
   const entries = readEntries(disk, primary);
   if (!equalBytes(entries, readEntries(disk, backup)))
     throw refusal('GPT_ENTRIES', 'the two lists of partitions differ', backup.entriesAt * SECTOR_BYTES);
-  return { diskUuid: primary.diskUuid, diskSectors, partitions: readPartitions(entries, primary) };
+  return {
+    diskUuid: primary.diskUuid,
+    diskSectors,
+    partitions: readPartitions(entries, primary, diskSectors),
+  };
 }
 
 /**
  * The bytes of a partition.
- * @throws CvmError format GPT_PARTITION when there is none of that name
+ * @throws CvmError format GPT_PARTITION when there is not exactly one of that name
  */
 export function partitionSource(disk: ByteSource, table: PartitionTable, name: string): ByteSource {
-  const found = table.partitions.find((partition) => partition.name === name);
-  if (found === undefined) {
-    throw formatError('GPT_PARTITION', `the disk has no partition ${name}`, {
+  const [found, ...others] = table.partitions.filter((partition) => partition.name === name);
+  if (found === undefined || others.length > 0) {
+    throw formatError('GPT_PARTITION', `the disk has not one partition ${name}`, {
       facts: [['partitions', table.partitions.map((partition) => partition.name).join(', ')]],
     });
   }
@@ -111,7 +116,14 @@ function readEntries(disk: ByteSource, { entriesAt, entriesCrc }: Header): Uint8
   throw refusal('GPT_ENTRIES', 'the checksum of the list of partitions is wrong', entriesAt * SECTOR_BYTES);
 }
 
-function readPartitions(entries: Uint8Array, { firstUsable, lastUsable }: Header): Partition[] {
+function readPartitions(
+  entries: Uint8Array,
+  { firstUsable, lastUsable }: Header,
+  diskSectors: number,
+): Partition[] {
+  // What a header says may be more than what the tables leave of the disk.
+  const first = Math.max(firstUsable, FIRST_USABLE_SECTOR);
+  const last = Math.min(lastUsable, lastUsableSector(diskSectors));
   const partitions: Partition[] = [];
   for (let i = 0; i < ENTRY_COUNT; i++) {
     const at = i * ENTRY_BYTES;
@@ -119,11 +131,7 @@ function readPartitions(entries: Uint8Array, { firstUsable, lastUsable }: Header
     if (type === NO_GUID) continue;
     const startSector = sectorAt(entries, at + 32);
     const endSector = sectorAt(entries, at + 40);
-    if (
-      startSector < Math.max(firstUsable, FIRST_USABLE_SECTOR) ||
-      endSector < startSector ||
-      endSector > lastUsable
-    )
+    if (startSector < first || endSector < startSector || endSector > last)
       throw refusal('GPT_PARTITION', `partition ${i + 1} lies outside the usable sectors`, undefined);
     partitions.push({
       name: nameAt(entries, at + 56),
@@ -133,6 +141,8 @@ function readPartitions(entries: Uint8Array, { firstUsable, lastUsable }: Header
       sectors: endSector - startSector + 1,
     });
   }
+  if (new Set(partitions.map(({ uuid }) => uuid)).size !== partitions.length)
+    throw refusal('GPT_PARTITION', 'two partitions have one GUID', undefined);
   const sorted = partitions.toSorted((a, b) => a.startSector - b.startSector);
   for (const [i, next] of sorted.entries()) {
     const before = sorted[i - 1];
