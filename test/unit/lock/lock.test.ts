@@ -194,7 +194,11 @@ describe('parseLock', () => {
 });
 
 const hexText = (digits: number): fc.Arbitrary<string> =>
-  fc.string({ unit: fc.constantFrom(...Array.from('0123456789abcdef')), minLength: digits, maxLength: digits });
+  fc.string({
+    unit: fc.constantFrom(...Array.from('0123456789abcdef')),
+    minLength: digits,
+    maxLength: digits,
+  });
 const decimal = fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }).map(String);
 const anyUrl = fc.webUrl({ validSchemes: ['https'] }).filter((url) => isBaseUrl(url, 'mainnet'));
 const anyFile = fc.record({
