@@ -257,7 +257,7 @@ describe('writeLock', () => {
 
   test('no field of another format is written: a local path cannot get in', () => {
     const lock = parseLock(textOf(LOCK));
-    const smuggled = { ...lock, base: { ...lock.base, path: '/home/somebody/x' } } as Lock;
+    const smuggled: Lock = { ...lock, base: Object.assign({}, lock.base, { path: '/home/somebody/x' }) };
     expect(writeLock(smuggled)).toBe(writeLock(lock));
   });
 
