@@ -43,7 +43,7 @@ test.each([
   if (text === null) rmSync(lockFile);
   else writeFileSync(lockFile, text);
   expect(bazel(second, ['query', `//${env}:all`]).exitCode).toBe(0);
-  build(second, [`//${env}:partition-root-hash`, `//${env}:download-proposal`]);
+  build(second, [`//${env}:partition-root-hash`, `//${env}:pin`]);
   expect(builtRootHash()).toBe(rootHash);
   buildFails(second, [`//${env}:update-img`], code);
 });
@@ -54,7 +54,8 @@ test('a mainnet lock refuses a dev proposal, and the root hash stays what it was
   const base = join(second, 'bazel-bin/ic-os/guestos/envs/dev/update-img.tar.zst');
   const distdir = join(second, '..', 'distdir');
   mkdirSync(distdir, { recursive: true });
-  copyFileSync(base, join(distdir, 'update-img.tar.zst'));
+  const commit = readFileSync(join(second, 'ic-os/guestos/envs/dev/version.txt'), 'utf8').trim();
+  copyFileSync(base, join(distdir, `update-img-${commit}.tar.zst`));
   const files = ['139001.cbor', '139001.request.cbor'].map((name) => join(second, env, name)) as [
     string,
     string,
@@ -71,7 +72,7 @@ test('a mainnet lock refuses a dev proposal, and the root hash stays what it was
       version: 1,
       network: 'mainnet',
       base: {
-        commit: readFileSync(join(second, 'ic-os/guestos/envs/dev/version.txt'), 'utf8').trim(),
+        commit,
         urls: ['https://releases.invalid/update-img.tar.zst'],
         sha256: await sha256(base),
         size: statSync(base).size,
@@ -101,9 +102,10 @@ test('a base of another commit than the lock says is refused, though its sha256 
   const base = join(second, 'bazel-bin/ic-os/guestos/envs/dev/update-img.tar.zst');
   const distdir = join(second, '..', 'distdir');
   mkdirSync(distdir, { recursive: true });
-  copyFileSync(base, join(distdir, 'update-img.tar.zst'));
+  const commit = '0123456789abcdef0123456789abcdef01234567';
+  copyFileSync(base, join(distdir, `update-img-${commit}.tar.zst`));
   const pinned = {
-    commit: '0123456789abcdef0123456789abcdef01234567',
+    commit,
     urls: ['https://releases.invalid/update-img.tar.zst'],
     sha256: await sha256(base),
     size: statSync(base).size,

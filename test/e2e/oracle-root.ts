@@ -1,0 +1,55 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { globSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { ORACLES_REQUIRED } from '../cross/oracle.ts';
+
+const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
+
+/** A root that ./bazelw made with a real kernel in it, undefined where Bazel came another way. */
+const root = globSync(join(cache, 'rules_cvm/bazel-root-*/boot/vmlinuz-*')).map((path) =>
+  dirname(dirname(path)),
+)[0];
+
+export const REAL_PARTS_MISSING =
+  root === undefined ? 'no Bazel root with a kernel (package linux-image-cloud-amd64)' : undefined;
+
+if (REAL_PARTS_MISSING !== undefined && ORACLES_REQUIRED)
+  throw new Error(`oracle required, not found: ${REAL_PARTS_MISSING}`);
+
+/** The one file that a pattern names inside the root. */
+export function realPart(pattern: string): string {
+  const [path, ...others] = globSync(join(root ?? '', pattern));
+  if (path === undefined || others.length > 0) throw new Error(`not exactly one ${pattern} in the root`);
+  return path;
+}
+
+/** How a program of the root is called; the machine's /tmp is its own. */
+function rootWords(command: string, words: readonly string[]): string[] {
+  return [
+    ...['--bind', root ?? '', '/', '--dev-bind', '/dev', '/dev', '--proc', '/proc', '--bind', '/tmp', '/tmp'],
+    ...['--unshare-pid', '--die-with-parent', '--setenv', 'PATH', '/usr/sbin:/usr/bin:/sbin:/bin'],
+    ...['--setenv', 'LC_ALL', 'C', '--', command, ...words],
+  ];
+}
+
+/** Runs a program of the root to its end. */
+export function runInRoot(command: string, words: readonly string[]): void {
+  execFileSync('bwrap', rootWords(command, words), {
+    stdio: ['ignore', 'ignore', 'inherit'],
+    timeout: 300_000,
+  });
+}
+
+/** Starts a program of the root. */
+export function startInRoot(command: string, words: readonly string[]): { stop(): Promise<void> } {
+  const child = spawn('bwrap', rootWords(command, words), { stdio: 'ignore' });
+  const ended = once(child, 'exit');
+  return {
+    stop: async () => {
+      child.kill('SIGKILL');
+      await ended;
+    },
+  };
+}
