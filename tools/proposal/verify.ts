@@ -192,6 +192,6 @@ function requestMissing(content: BlessedContent): Error {
       ['proposal', content.proposalId],
       ['why', 'alone it does not say which canister, method and argument were asked'],
     ],
-    mend: `fetch both with the environment's download-proposal target, --proposal=${content.proposalId}, or with cvm proposal download`,
+    mend: `run the environment's pin target with --proposal=${content.proposalId}: it fetches both; or cvm proposal download`,
   });
 }
