@@ -1,16 +1,24 @@
 import { createHash } from 'node:crypto';
 import { accessSync, constants, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { test } from 'vitest';
 
 const FOLDERS = ['/usr/sbin', '/sbin', '/usr/bin', '/bin', '/usr/local/bin'];
+
+/**
+ * Under Bazel the oracles are inputs of the test, in a repository of their own (test/extensions.bzl); what is not there is not
+ * there. Called by hand, the machine's own are taken.
+ */
+const { CVM_ORACLES_MARKER: marker, TEST_SRCDIR: runfiles } = process.env;
+const declared = marker === undefined || runfiles === undefined ? undefined : dirname(join(runfiles, marker));
+const PROGRAM_FOLDERS = declared === undefined ? FOLDERS : [join(declared, 'bin')];
 
 /** Where absence of an oracle must fail instead of skipping. */
 export const ORACLES_REQUIRED = process.env['CVM_REQUIRE_ORACLES'] === '1';
 
 /** The path of a program that nobody here wrote, or undefined. */
 export function findOracle(name: string): string | undefined {
-  return FOLDERS.map((folder) => join(folder, name)).find((path) => {
+  return PROGRAM_FOLDERS.map((folder) => join(folder, name)).find((path) => {
     try {
       accessSync(path, constants.X_OK);
       return true;
@@ -23,7 +31,7 @@ export function findOracle(name: string): string | undefined {
 /** The bytes of a file that nobody here made, or undefined when it is absent or another version. */
 export function findOracleFile(path: string, sha256: string): Uint8Array | undefined {
   try {
-    const bytes = readFileSync(path);
+    const bytes = readFileSync(declared === undefined ? path : join(declared, 'files', basename(path)));
     return createHash('sha256').update(bytes).digest('hex') === sha256 ? new Uint8Array(bytes) : undefined;
   } catch {
     return undefined;

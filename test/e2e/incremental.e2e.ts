@@ -31,7 +31,7 @@ test('nothing changed: nothing runs', () => {
 
 test('another proposal re-runs what depends on it, and nothing else', () => {
   ran([target, `//${env}:launch-measurements.json`, `//${env}:verdict.json`]);
-  writeFileSync(buildFile, original.replace('"2a" * 64', '"2b" * 64'));
+  writeFileSync(buildFile, original.replace('"139001"', '"139011"'));
   expect(ran([target, `//${env}:launch-measurements.json`, `//${env}:verdict.json`])).toEqual([
     'CvmGuestosBootPartition',
     'CvmGuestosMeasure',

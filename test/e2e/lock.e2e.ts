@@ -1,6 +1,6 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeAll, expect, inject, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
 import { bazel, build, buildFails, sha256 } from './bazel.ts';
 
 const second = inject('second');
@@ -24,6 +24,13 @@ beforeAll(() => {
   expect(rootHash).toMatch(/^[0-9a-f]{64}\n$/);
 });
 
+const image = join(second, `bazel-bin/${env}/update-img.tar.zst`);
+
+beforeEach(() => {
+  // What an earlier build left proves nothing.
+  rmSync(image, { force: true });
+});
+
 afterEach(() => {
   writeFileSync(lockFile, shipped);
 });
@@ -33,7 +40,7 @@ test('before the vote, what a proposer submits builds and the image says what is
   build(second, preVote);
   expect(builtRootHash()).toBe(rootHash);
   buildFails(second, [`//${env}:update-img`], 'PROPOSAL_NOT_PINNED');
-  expect(existsSync(join(second, `bazel-bin/${env}/update-img.tar.zst`))).toBe(false);
+  expect(existsSync(image)).toBe(false);
 });
 
 test.each([
@@ -91,7 +98,7 @@ test('a mainnet lock refuses a dev proposal, and the root hash stays what it was
     expect(builtRootHash()).toBe(rootHash);
     const refused = buildFails(second, [...flags, `//${env}:update-img`], 'CERT_SIGNATURE');
     expect(refused.output).not.toContain('NOT-FOR-PRODUCTION');
-    expect(existsSync(join(second, `bazel-bin/${env}/update-img.tar.zst`))).toBe(false);
+    expect(existsSync(image)).toBe(false);
   } finally {
     for (const file of files) rmSync(file);
   }

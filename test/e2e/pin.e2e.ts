@@ -157,6 +157,20 @@ test('a chip that is not listed is refused, and the lock stays', () => {
   expect(readFileSync(lockFile, 'utf8')).toBe(lock);
 });
 
+test("a base that is not what the lock says is refused by Bazel's own check", () => {
+  const lock = readFileSync(lockFile, 'utf8');
+  const wrong = lock.replace(built, 'ab'.repeat(32));
+  expect(wrong).not.toBe(lock);
+  writeFileSync(lockFile, wrong);
+  try {
+    const result = bazel(second, ['build', `//${env}:launch-measurements.json`]);
+    expect(result.exitCode).not.toBe(0);
+    expect(result.output).toContain(`Checksum was ${built} but wanted ${'ab'.repeat(32)}`);
+  } finally {
+    writeFileSync(lockFile, lock);
+  }
+});
+
 test('without a lock, with a broken one, pin runs and mends it', () => {
   for (const broken of [null, '{']) {
     if (broken === null) rmSync(lockFile);
