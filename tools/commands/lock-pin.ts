@@ -31,6 +31,7 @@ import {
   networkOption,
   PLAN_OPTIONS,
   planOption,
+  readSmallFile,
 } from './guestos-options.ts';
 import { openImage } from './image-files.ts';
 import { flagOption, parseIntegerLiteral, requiredText, textOption, textsOption } from './options.ts';
@@ -161,7 +162,8 @@ function readCall(options: OptionValues, io: Io): Call {
   const network = networkOption(options);
   const refresh = flagOption(options, 'refresh');
   const path = join(folder, LOCK_NAME);
-  const before = existsSync(path) ? readFileSync(path, 'utf8') : '';
+  // Whatever stands there is shown as it is: what is no text is a lock that cannot be read.
+  const before = existsSync(path) ? Buffer.from(readSmallFile(io, path, 'the lock')).toString('utf8') : '';
   const pinned = pinnedBase(before, network, io);
   const proposal = textOption(options, 'proposal') ?? nonEmpty(io.env['ALTERNATIVE_GUESTOS_PROPOSAL_ID']);
   const proposalFile = textOption(options, 'proposalFile');
@@ -336,7 +338,11 @@ async function write(
 }
 
 async function writeIfOther(path: string, bytes: Uint8Array): Promise<void> {
-  if (existsSync(path) && Buffer.compare(readFileSync(path), bytes) === 0) return;
+  try {
+    if (existsSync(path) && Buffer.compare(readFileSync(path), bytes) === 0) return;
+  } catch (cause) {
+    throw fileError(path, 'write', cause);
+  }
   await writeFileWhole(path, [bytes]);
 }
 
