@@ -22,12 +22,19 @@ export function optionNames(command: Command): string[] {
   });
 }
 
+/** What a command finds around it; by default nothing. */
+export interface Surroundings {
+  readonly env?: Io['env'];
+  readonly isTerminal?: boolean;
+}
+
 /** Runs a command with option values as the command line would hand them over; defaults are filled in. */
 export async function runCommand(
   command: Command,
   cwd: string,
   args: readonly string[],
   options: OptionValues,
+  { env = {}, isTerminal = false }: Surroundings = {},
 ): Promise<Outcome> {
   const names = optionNames(command);
   const unknown = Object.keys(options).filter((name) => !names.includes(name));
@@ -47,8 +54,8 @@ export async function runCommand(
       err += text;
     },
     cwd,
-    env: {},
-    isTerminal: false,
+    env,
+    isTerminal,
   };
   const code = await command.run(args, { ...defaults, ...options }, io);
   return { code, out, err };
