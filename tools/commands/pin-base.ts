@@ -78,15 +78,24 @@ async function download(
     try {
       if (part.resumed) io.err(`going on after ${part.sizeBytes} bytes\n`);
       const line = new ProgressLine(io, `update image of ${request.commit.slice(0, 8)}`);
-      await inTurn(request, io, (url) =>
-        downloadRelease(url, part, {
-          ...network,
-          onProgress: (received, total) => {
-            line.show(received, total);
-          },
-        }),
-      );
-      line.end();
+      const options: ReleaseDownloadOptions = {
+        ...network,
+        onProgress: (received, total) => {
+          line.show(received, total);
+        },
+        onNote: (text) => {
+          line.end();
+          network.onNote?.(text);
+        },
+      };
+      await inTurn(request, io, async (url) => {
+        try {
+          await downloadRelease(url, part, options);
+        } finally {
+          // What is said next, an error too, begins a line of its own.
+          line.end();
+        }
+      });
       if (part.sha256 === expected.value) {
         await part.finish(path);
         return part.sizeBytes;

@@ -5,12 +5,14 @@ import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { OptionValues } from '../../../tools/commands/command.ts';
+import { command } from '../../../tools/commands/lock-pin.ts';
 import { parseLock } from '../../../tools/lock/lock.ts';
 import { expectCvmRejection } from '../../support/errors.ts';
 import {
   baseBoot,
   COMMIT,
   makeWorkspace,
+  PACKAGE,
   runPin,
   sha256Of,
   snapshot,
@@ -135,8 +137,10 @@ describe('a base from a server', () => {
       },
     });
     const workspace = makeWorkspace();
-    const { err } = await download(workspace, [release.url]);
-    expect(err).toContain('trying again');
+    const { err } = await download(workspace, [release.url], {}, { isTerminal: true });
+    // The note does not stand behind the bar.
+    expect(err).toMatch(/MiB\n[^\n\r]+; trying again in 1 s\n/);
+    expect(err.endsWith('\n')).toBe(true);
     expect(release.asked.at(-1)).toMatch(/ bytes=[1-9][0-9]*-$/);
     expect(sha256Of(workspace.cached)).toBe(sha256);
     expect(existsSync(`${workspace.cached}.part`)).toBe(false);
@@ -260,6 +264,38 @@ describe('a base that must not be believed', () => {
       '/x/update-img.tar.zst whole',
     ]);
     expect(existsSync(`${workspace.cached}.part`)).toBe(false);
+  });
+
+  test('the bar is ended before an error is shown', async () => {
+    const shown: string[] = [];
+    const liar = await serve({
+      intercept: (path, _range, response) => {
+        if (path.endsWith('SUMS')) return false;
+        // More than was said, which no HTTP body can be, but a range can.
+        response.writeHead(206, { 'content-range': `bytes 10-19/19` });
+        response.end(image.subarray(0, 20));
+        return true;
+      },
+    });
+    const workspace = makeWorkspace();
+    writePart(workspace, image.subarray(0, 10));
+    const options: OptionValues = {
+      workspace: workspace.path,
+      package: PACKAGE,
+      network: 'dev',
+      base: COMMIT,
+      baseUrl: [liar.url],
+    };
+    const io = {
+      out: () => undefined,
+      err: (text: string) => shown.push(text),
+      cwd: workspace.path,
+      env: { XDG_CACHE_HOME: workspace.cache },
+      isTerminal: true,
+    };
+    await expectCvmRejection(() => Promise.resolve(command.run([], options, io)), 'RELEASE_TOO_LARGE');
+    expect(shown.join('')).toContain('MiB');
+    expect(shown.at(-1)).toBe('\n');
   });
 
   test('the next place is not asked when one lies', async () => {
