@@ -298,6 +298,13 @@ describe('a base that must not be believed', () => {
     expect(shown.at(-1)).toBe('\n');
   });
 
+  test('the next place is not asked when the checksums of one are malformed', async () => {
+    const malformed = await serve({ sums: 'rubbish' });
+    const release = await serve();
+    await expectCvmRejection(() => download(makeWorkspace(), [malformed.url, release.url]), 'SUMS_ENTRY');
+    expect(release.asked).toEqual([]);
+  });
+
   test('the next place is not asked when one lies', async () => {
     const liar = await serve({ image: image.subarray(1) });
     const release = await serve();
