@@ -50,9 +50,11 @@ def _check_keys(where, value, keys):
     return None
 
 def _is_loopback(url):
-    for start in ["http://127.0.0.1:", "http://127.0.0.1/", "http://localhost:", "http://localhost/", "http://[::1]:", "http://[::1]/"]:
-        if url.startswith(start):
+    for host in ["http://127.0.0.1", "http://localhost", "http://[::1]"]:
+        if url.startswith(host + "/"):
             return True
+        if url.startswith(host + ":"):
+            return _only(url[len(host) + 1:].partition("/")[0], _DECIMAL)
     return False
 
 def _check_url(where, url, network):
@@ -61,6 +63,8 @@ def _check_url(where, url, network):
     for letter in url.elems():
         if letter <= " " or letter > "~" or letter in "\"'\\<>`{}":
             return _invalid(where, "holds a character that no URL has: %r" % url)
+    if "@" in url:
+        return _invalid(where, "holds credentials, or what looks like them: %r" % url)
     if url.startswith("https://") and len(url) > len("https://"):
         return None
     if network == "dev" and _is_loopback(url):
@@ -71,7 +75,7 @@ def _check_target(where, value, network):
     if network != "dev":
         return _invalid(where, "names a target, which only the dev network may")
     target = value["target"]
-    if type(target) != "string" or not target.startswith("//") or target.count(":") != 1:
+    if type(target) != "string" or not target.startswith("//") or target.count(":") != 1 or target.endswith(":"):
         return _invalid(where, "target must be a label like //package:name, is %r" % (target,))
     for letter in target.elems():
         if not (letter.isalnum() or letter in "/:._-+"):

@@ -31,8 +31,14 @@ export function baseFileName(commit: string): string {
   return `update-img-${commit}.tar.zst`;
 }
 
+export interface FileIdentity {
+  /** 64 lower-case hex digits. */
+  readonly sha256: string;
+  readonly size: number;
+}
+
 /** A file's sha256, in hex. @throws CvmError usage FILE_NOT_FOUND | FILE_ACCESS */
-export function fileSha256(path: string): { readonly sha256: string; readonly size: number } {
+export function fileSha256(path: string): FileIdentity {
   const file = openFile(path);
   try {
     const hash = createHash('sha256');
@@ -120,13 +126,12 @@ export class PartFile implements PartialFile {
     this.#sizeBytes = 0;
   }
 
-  /** Gives the whole file its name. */
-  async finish(path: string): Promise<void> {
+  /** Makes what was written survive a power cut. */
+  async sync(): Promise<void> {
     try {
       await this.#file.sync();
-      await rename(this.path, path);
     } catch (cause) {
-      throw fileError(path, 'write', cause);
+      throw fileError(this.path, 'write', cause);
     }
   }
 
@@ -137,6 +142,15 @@ export class PartFile implements PartialFile {
 
   async close(): Promise<void> {
     await this.#file.close();
+  }
+}
+
+/** Gives a whole `.part` file its name. */
+export async function nameWhole(part: string, path: string): Promise<void> {
+  try {
+    await rename(part, path);
+  } catch (cause) {
+    throw fileError(path, 'write', cause);
   }
 }
 

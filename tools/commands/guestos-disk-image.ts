@@ -29,8 +29,9 @@ export const command: Command = {
   async run(_args, options, io) {
     const checks = packingChecks(options, io);
     const output = resolvePath(io, requiredText(options, 'output'));
-    const others = otherPartitions(options, io);
+    const others = new Map<string, OpenFile>();
     try {
+      openPartitions(options, io, others);
       await withPartitions(options, io, async (boot, root) => {
         const disk = guestOsDisk({ boot, root, others });
         let verdict = '';
@@ -54,10 +55,9 @@ export const command: Command = {
 };
 
 /** @throws CvmError usage PARTITION_OPTION */
-function otherPartitions(options: OptionValues, io: Io): Map<string, OpenFile> {
+function openPartitions(options: OptionValues, io: Io, files: Map<string, OpenFile>): void {
   const own: readonly string[] = Object.values(FILLED_SLOT);
   const known = PARTITIONS.map(({ name }) => name).filter((name) => !own.includes(name));
-  const files = new Map<string, OpenFile>();
   for (const text of textsOption(options, 'partition')) {
     const [, name = '', path = ''] = /^([^=]*)=(.*)$/s.exec(text) ?? [];
     if (!known.includes(name) || files.has(name)) {
@@ -75,7 +75,6 @@ function otherPartitions(options: OptionValues, io: Io): Map<string, OpenFile> {
     }
     files.set(name, openFile(resolvePath(io, path)));
   }
-  return files;
 }
 
 /** Judged by what stands in the archive: the table, and the partitions as the table places them. */

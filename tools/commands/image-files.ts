@@ -7,12 +7,13 @@ import { randomBytes } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { sourceFromBytes, type ByteSource, type Extent } from '../bytes/source.ts';
-import { showRaw } from '../bytes/text.ts';
+import { showRaw, type RawText } from '../bytes/text.ts';
 import { dataRuns } from '../bytes/zero-blocks.ts';
 import { formatError, usageError } from '../errors.ts';
 import { BLOCK_BYTES, isTarHeader } from '../tar/header.ts';
 import { readTar, type TarMember } from '../tar/reader.ts';
 import { writeSparseTar } from '../tar/sparse.ts';
+import { normalisePath } from '../tar/tree.ts';
 import { baseName } from '../tree/entry.ts';
 import { compressFrames } from '../zstd/compress.ts';
 import { decompress } from '../zstd/decompress.ts';
@@ -146,6 +147,7 @@ function isTar(source: ByteSource): boolean {
 function imageMembers(archive: ByteSource): Map<ImageMember, TarMember> {
   const found = new Map<ImageMember, TarMember>();
   for (const member of readTar(archive)) {
+    requireInside(member);
     const name = IMAGE_MEMBERS.find((image) => image === baseName(member.name));
     if (name === undefined || member.type !== 'file') continue;
     const earlier = found.get(name);
@@ -161,6 +163,31 @@ function imageMembers(archive: ByteSource): Map<ImageMember, TarMember> {
     found.set(name, member);
   }
   return found;
+}
+
+/** Nothing is extracted here by name; but whoever installs the image does, and a released one has no such member. */
+function requireInside({ name, linkName, type, headerOffset }: TarMember): void {
+  if (name.startsWith('/')) throw outside('an absolute name', name, headerOffset);
+  const path = normalisePath(name, headerOffset);
+  if (type !== 'symlink' && type !== 'hardlink') return;
+  // A hard link names a member, a symbolic link goes from its own folder.
+  const from = type === 'hardlink' ? [] : path.split('/').slice(0, -1);
+  let depth = from.length;
+  for (const part of linkName.split('/').filter((word) => word !== '' && word !== '.')) {
+    depth += part === '..' ? -1 : 1;
+    if (depth < 0) break;
+  }
+  if (linkName.startsWith('/') || depth < 0) throw outside('a link that leaves it', name, headerOffset);
+}
+
+function outside(problem: string, name: RawText, at: number): Error {
+  return formatError('TAR_PATH', `the archive has ${problem}`, {
+    facts: [
+      ['member', showRaw(name)],
+      ['at byte', at],
+    ],
+    mend: 'take the image from its release: no released one has such a member',
+  });
 }
 
 function chooseImage(

@@ -99,6 +99,7 @@ export const command: Command = {
   async run(_args, options, io) {
     const call = readCall(options, io);
     requireWritable(call.folder, call.isDryRun);
+    requireWritable(call.workspace, call.isDryRun);
     const base = await obtainBase(call.base, io);
     const image = await openImage(base.path, 'boot.img');
     try {
@@ -112,6 +113,7 @@ export const command: Command = {
 async function pin(call: Call, base: ObtainedBase, boot: Ext4Image, io: Io): Promise<number> {
   requireBootVersion(boot, base.pin.commit);
   const measurements = measureBootPartition(boot, call.plan);
+  const cached = await base.keep();
   const proposal =
     call.proposalId === undefined && call.proposalFile === undefined
       ? undefined
@@ -132,7 +134,7 @@ async function pin(call: Call, base: ObtainedBase, boot: Ext4Image, io: Io): Pro
   io.out(report(call, base, proposal, measurements));
   io.out(showDiff(call.before, text, `${call.package}/${LOCK_NAME}`));
   if (call.isDryRun) io.out('dry run: nothing was written\n');
-  else await write(call, base, proposal, text);
+  else await write(call, base.pin, cached, proposal, text);
   io.out(nextSteps(call, proposal));
   return 0;
 }
@@ -324,11 +326,12 @@ function showDiff(before: string, after: string, name: string): string {
 /** The lock last: it names what must be there. */
 async function write(
   { folder, workspace, before }: Call,
-  base: ObtainedBase,
+  base: BaseFile,
+  cached: string,
   proposal: ObtainedProposal | undefined,
   lock: string,
 ): Promise<void> {
-  await linkForBazel(base.path, join(workspace, DISTRIBUTION_FOLDER), baseFileName(base.pin.commit));
+  await linkForBazel(cached, join(workspace, DISTRIBUTION_FOLDER), baseFileName(base.commit));
   if (proposal !== undefined) {
     const names = proposalFileNames(proposal.facts.proposalId.toString());
     await writeIfOther(join(folder, names.certificate), proposal.certificate);

@@ -12,7 +12,15 @@ import {
   downloadRelease,
   type ReleaseDownloadOptions,
 } from '../update/release-download.ts';
-import { baseCacheFolder, baseFileName, copyIntoCache, fileSha256, PartFile } from './base-cache.ts';
+import {
+  baseCacheFolder,
+  baseFileName,
+  copyIntoCache,
+  fileSha256,
+  nameWhole,
+  PartFile,
+  type FileIdentity,
+} from './base-cache.ts';
 import type { Io } from './command.ts';
 import { ProgressLine } from './progress-line.ts';
 
@@ -28,10 +36,12 @@ export interface BaseRequest {
 }
 
 export interface ObtainedBase {
-  /** In the user's cache. */
+  /** Where it is now: in the cache, on its way there, or wherever the user's file is. */
   readonly path: string;
   readonly pin: BaseFile;
   readonly how: string;
+  /** Gives it its place in the cache, once it turned out to be a base release. Answers where. */
+  keep(): Promise<string>;
 }
 
 /**
@@ -39,16 +49,27 @@ export interface ObtainedBase {
  */
 export async function obtainBase(request: BaseRequest, io: Io): Promise<ObtainedBase> {
   const path = join(baseCacheFolder(io), baseFileName(request.commit));
-  const found = (sha256: string, size: number, how: string): ObtainedBase => ({
-    path,
+  const found = (
+    how: string,
+    { sha256, size }: FileIdentity,
+    at = path,
+    place: () => Promise<void> = () => Promise.resolve(),
+  ): ObtainedBase => ({
+    path: at,
     pin: { commit: request.commit, urls: request.urls, sha256, size },
     how,
+    keep: async () => {
+      await place();
+      return path;
+    },
   });
   if (request.file !== undefined) {
-    const { sha256, size } = fileSha256(request.file);
-    checkSha256(request, sha256, request.sha256, `the file ${request.file}`);
-    if (!existsSync(path) || fileSha256(path).sha256 !== sha256) await copyIntoCache(request.file, path);
-    return found(sha256, size, `from ${request.file}`);
+    const { file } = request;
+    const given = fileSha256(file);
+    checkSha256(request, given.sha256, request.sha256, `the file ${file}`);
+    return found(`from ${file}`, given, file, async () => {
+      if (!existsSync(path) || fileSha256(path).sha256 !== given.sha256) await copyIntoCache(file, path);
+    });
   }
   const network = networkOptions(request, io);
   const expected = request.sha256 ?? {
@@ -57,24 +78,25 @@ export async function obtainBase(request: BaseRequest, io: Io): Promise<Obtained
   };
   if (existsSync(path)) {
     const cached = fileSha256(path);
-    if (cached.sha256 === expected.value) return found(cached.sha256, cached.size, 'from the cache');
+    if (cached.sha256 === expected.value) return found('from the cache', cached);
     io.err(`the cached base is another file (sha256 ${cached.sha256}); downloading it again\n`);
     rmSync(path, { force: true });
   }
-  const size = await download(request, path, expected, network, io);
-  return found(expected.value, size, 'downloaded');
+  const part = `${path}.part`;
+  const size = await download(request, part, expected, network, io);
+  return found('downloaded', { sha256: expected.value, size }, part, () => nameWhole(part, path));
 }
 
 async function download(
   request: BaseRequest,
-  path: string,
+  partPath: string,
   expected: NonNullable<BaseRequest['sha256']>,
   network: ReleaseDownloadOptions,
   io: Io,
 ): Promise<number> {
   // What an interrupted download left may be of another file: then it is begun anew, once.
   for (let again = false; ; again = true) {
-    const part = await PartFile.open(`${path}.part`);
+    const part = await PartFile.open(partPath);
     try {
       if (part.resumed) io.err(`going on after ${part.sizeBytes} bytes\n`);
       const line = new ProgressLine(io, `update image of ${request.commit.slice(0, 8)}`);
@@ -97,7 +119,7 @@ async function download(
         }
       });
       if (part.sha256 === expected.value) {
-        await part.finish(path);
+        await part.sync();
         return part.sizeBytes;
       }
       await part.discard();

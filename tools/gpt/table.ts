@@ -160,6 +160,8 @@ function checkTable(
       ],
     });
   };
+  if (!Number.isSafeInteger(diskSectors) || lastUsableSector(diskSectors) < FIRST_USABLE_SECTOR)
+    refuse('the disk has no room for two tables', undefined);
   if (partitions.length > ENTRY_COUNT) refuse(`it has more than ${ENTRY_COUNT} partitions`, undefined);
   let end = FIRST_USABLE_SECTOR;
   for (const partition of partitions.toSorted((a, b) => a.startSector - b.startSector)) {

@@ -93,7 +93,9 @@ export function writeLock({ network, base, proposal }: Lock): string {
  */
 export function isBaseUrl(text: string, network: NetworkName): boolean {
   if (!URL_TEXT.test(text) || !URL.canParse(text)) return false;
-  const { protocol, hostname } = new URL(text);
+  const { protocol, hostname, username, password } = new URL(text);
+  // A lock is public: who may fetch a base is not decided by what stands in it.
+  if (username !== '' || password !== '' || text.includes('@')) return false;
   if (protocol === 'https:') return text.startsWith('https://');
   const loopback = ['127.0.0.1', 'localhost', '[::1]'];
   return network === 'dev' && LOOPBACK_TEXT.test(text) && loopback.includes(hostname);

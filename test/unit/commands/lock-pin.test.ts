@@ -93,8 +93,18 @@ beforeAll(async () => {
   );
   await writeBlocks(
     file('boot-is-a-link'),
-    member({ name: 'boot.img', typeFlag: '2', linkName: '/etc/passwd' }),
+    member({ name: 'boot.img', typeFlag: '2', linkName: 'root.img' }),
   );
+  const strangers = {
+    'member-up': { name: '../etc/x' },
+    'member-up-inside': { name: 'a/../../boot.img' },
+    'member-absolute': { name: '/boot.img' },
+    'link-absolute': { name: 'boot.img', typeFlag: '2', linkName: '/etc/passwd' },
+    'link-up': { name: 'a/boot.img', typeFlag: '2', linkName: '../../etc/passwd' },
+    'hardlink-up': { name: 'a/b/boot.img', typeFlag: '1', linkName: '../boot.img' },
+  };
+  for (const [name, plan] of Object.entries(strangers))
+    await writeBlocks(file(name), member({ name: './root.img' }, 'x'), member(plan));
   await writeBlocks(file('boot-is-a-folder'), member({ name: 'boot.img/', typeFlag: '5' }));
   const whole = readFileSync(file('good'));
   writeFileSync(file('truncated'), whole.subarray(0, whole.length - 100));
@@ -505,6 +515,12 @@ describe('a bad base writes nothing', () => {
     ['two-boots', 'IMAGE_MEMBER_TWICE'],
     ['boot-is-a-link', 'IMAGE_MEMBER_MISSING'],
     ['boot-is-a-folder', 'IMAGE_MEMBER_MISSING'],
+    ['member-up', 'TAR_PATH'],
+    ['member-up-inside', 'TAR_PATH'],
+    ['member-absolute', 'TAR_PATH'],
+    ['link-absolute', 'TAR_PATH'],
+    ['link-up', 'TAR_PATH'],
+    ['hardlink-up', 'TAR_PATH'],
     ['bad-superblock', 'EXT4_MAGIC'],
     ['cut-partition', 'EXT4_TRUNCATED'],
     ['of-another-commit', 'IMAGE_VERSION'],
