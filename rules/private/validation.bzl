@@ -12,7 +12,8 @@ def _cvm_validation_impl(ctx):
         fail("%s: root_partition must be a root partition" % ctx.label)
     args = ctx.actions.args()
     args.add("--proposal", proposal.certificate)
-    args.add("--request", proposal.request)
+    if proposal.request:
+        args.add("--request", proposal.request)
     args.add("--network", proposal.network)
     args.add("--measurements", measurements)
     args.add("--root-hash", root_hash)
@@ -23,7 +24,7 @@ def _cvm_validation_impl(ctx):
         noun = "guestos",
         verb = "validate",
         progress = "Validating",
-        inputs = [proposal.certificate, proposal.request, measurements, root_hash],
+        inputs = [proposal.certificate, measurements, root_hash] + ([proposal.request] if proposal.request else []),
         outputs = [out],
         arguments = args,
     )

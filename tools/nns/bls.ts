@@ -50,5 +50,6 @@ function decodePoint<P extends DecodablePoint>(
 function badPoint(code: string, what: string): CvmError {
   return trustError(code, `the ${what} is not a valid point`, {
     facts: [['demanded', 'canonical compressed encoding, on the curve, in the subgroup, not infinity']],
+    mend: 'no network made this: fetch the certificate again',
   });
 }
