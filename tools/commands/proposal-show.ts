@@ -10,7 +10,7 @@ import { isoTime, proposalIdOf, readBlessedContent } from '../proposal/facts.ts'
 import { fieldName } from '../proposal/field-names.ts';
 import { decodeProposalInfo, readReply, statusName } from '../proposal/proposal-info.ts';
 import type { ProposalInfo } from '../proposal/proposal-info.ts';
-import { checkRequestBinding, readCallContent } from '../proposal/request.ts';
+import { checkRequest } from '../proposal/verify.ts';
 import { errorObject } from '../show-error.ts';
 import { candidJson, candidOutline } from './candid-text.ts';
 import type { Command } from './command.ts';
@@ -44,7 +44,7 @@ export const command: Command = {
     const isJson = flagOption(options, 'json');
     const log = new StageLog();
     try {
-      const answer = verifyAnswer(certificate, trust, log);
+      const answer = verifyAnswer(certificate, trust, log, request);
       const shown: Shown = { trust, answer, ...readAnswer(answer, request, log), log };
       io.out(isJson ? shownJson(shown) : shownText(shown));
     } catch (error) {
@@ -66,7 +66,7 @@ interface Shown {
 }
 
 function readAnswer(
-  { reply, requestId }: VerifiedAnswer,
+  { reply }: VerifiedAnswer,
   request: Uint8Array | undefined,
   log: StageLog,
 ): Pick<Shown, 'value' | 'requestBound' | 'refusal'> {
@@ -75,17 +75,8 @@ function readAnswer(
     () => decodeProposalInfo(reply),
     ({ id }) => `id ${id[0]?.id ?? 'missing'}`,
   );
-  if (request === undefined) {
-    log.leaveOut('request', 'not given: which canister, method and argument were asked is not proven');
-  } else {
-    log.run(
-      'request',
-      () => {
-        checkRequestBinding(readCallContent(request), requestId, proposalIdOf(info));
-      },
-      () => `asked governance for proposal ${proposalIdOf(info)}, anonymously`,
-    );
-  }
+  if (request === undefined) checkRequest(undefined, 0n, false, log);
+  else checkRequest(request, proposalIdOf(info), true, log);
   return { value: infoValue(reply), requestBound: request !== undefined, refusal: refusalOf(info) };
 }
 

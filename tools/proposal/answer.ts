@@ -8,6 +8,7 @@ import { DIGEST_BYTES, certifiedPaths, lookup, lookupSubtree } from '../nns/hash
 import { GOVERNANCE_CANISTER_ID, rootKeyOf } from '../nns/networks.ts';
 import type { Trust } from '../nns/networks.ts';
 import type { StageLog } from '../nns/stages.ts';
+import { checkRequestId, readCallContent } from './request.ts';
 
 /** What governance replied to one call, whatever it means. */
 export interface VerifiedAnswer {
@@ -20,10 +21,17 @@ export interface VerifiedAnswer {
 
 /**
  * From a certificate to the reply in it: the network signed it for governance, it tells about one call, and that call was
- * replied. Which call it was, the certificate alone does not say.
+ * replied. Which call it was, the certificate alone does not say: with the request, its id is recomputed and compared.
+ * @param request `content` of the call, CBOR
+ * @throws CvmError format of `readCallContent`, trust REQUEST_ID
  * @throws CvmError format or trust of {@link verifyCertificate}, {@link certifiedRequestId}, {@link certifiedReply}
  */
-export function verifyAnswer(certificateBytes: Uint8Array, trust: Trust, log: StageLog): VerifiedAnswer {
+export function verifyAnswer(
+  certificateBytes: Uint8Array,
+  trust: Trust,
+  log: StageLog,
+  request?: Uint8Array,
+): VerifiedAnswer {
   const certificate = verifyCertificate({
     certificate: certificateBytes,
     rootKey: rootKeyOf(trust),
@@ -35,6 +43,15 @@ export function verifyAnswer(certificateBytes: Uint8Array, trust: Trust, log: St
     () => certifiedRequestId(certificate),
     (id) => bytesToHex(id),
   );
+  if (request !== undefined) {
+    log.run(
+      'request',
+      () => {
+        checkRequestId(readCallContent(request), requestId);
+      },
+      () => 'its recomputed id is the certified one',
+    );
+  }
   const reply = log.run(
     'reply',
     () => certifiedReply(certificate, requestId),

@@ -1,4 +1,5 @@
 import { mismatchError, trustError } from '../errors.ts';
+import type { CvmError } from '../errors.ts';
 import type { VerifiedCertificate } from '../nns/certificate.ts';
 import type { Trust } from '../nns/networks.ts';
 import { StageLog } from '../nns/stages.ts';
@@ -6,7 +7,7 @@ import { verifyAnswer } from './answer.ts';
 import { readBlessedContent } from './facts.ts';
 import type { BlessedContent, ProposalFacts } from './facts.ts';
 import { decodeProposalInfo } from './proposal-info.ts';
-import { checkRequestBinding, readCallContent } from './request.ts';
+import { checkQuestion, readCallContent } from './request.ts';
 
 export interface VerifyProposalOptions {
   /** The certificate, as downloaded or as upstream's tools store it. */
@@ -34,7 +35,7 @@ export interface VerifyProposalOptions {
  */
 export function verifyProposal(options: VerifyProposalOptions): ProposalFacts {
   const { trust, request, demandRequest = false, log = new StageLog() } = options;
-  const { certificate, requestId, reply } = verifyAnswer(options.certificate, trust, log);
+  const { certificate, requestId, reply } = verifyAnswer(options.certificate, trust, log, request);
   const info = log.run(
     'proposal',
     () => decodeProposalInfo(reply),
@@ -56,19 +57,35 @@ export function verifyProposal(options: VerifyProposalOptions): ProposalFacts {
       () => `${expected}, as expected`,
     );
   }
-  if (request === undefined && !demandRequest) {
-    log.leaveOut('request', 'not given: which canister, method and argument were asked is not proven');
-  } else {
-    log.run(
-      'request',
-      () => {
-        if (request === undefined) throw requestMissing(content);
-        checkRequestBinding(readCallContent(request), requestId, content.proposalId);
-      },
-      () => `asked governance for proposal ${content.proposalId}, anonymously`,
-    );
-  }
+  checkRequest(request, content.proposalId, demandRequest, log);
   return brand(content, certificate, requestId, trust, request !== undefined);
+}
+
+/**
+ * The question: what the request asks, whose id {@link verifyAnswer} has compared. The last step, as it needs the proposal's id.
+ * @param demanded whether a missing request is refused
+ */
+export function checkRequest(
+  request: Uint8Array | undefined,
+  proposalId: bigint,
+  demanded: boolean,
+  log: StageLog,
+): void {
+  if (request === undefined && !demanded) {
+    log.leaveOut(
+      'question',
+      'no request given: which canister, method and argument were asked is not proven',
+    );
+    return;
+  }
+  log.run(
+    'question',
+    () => {
+      if (request === undefined) throw requestMissing(proposalId);
+      checkQuestion(readCallContent(request), proposalId);
+    },
+    () => `governance was asked for proposal ${proposalId}, anonymously`,
+  );
 }
 
 /** The one place where the brand is given. */
@@ -100,14 +117,14 @@ function checkProposalId(content: BlessedContent, expected: bigint): void {
   });
 }
 
-function requestMissing(content: BlessedContent): Error {
+function requestMissing(proposalId: bigint): CvmError {
   return trustError('REQUEST_MISSING', 'the certificate comes without the request that it answers', {
     facts: [
-      ['proposal', content.proposalId],
+      ['proposal', proposalId],
       ['why', 'alone it does not say which canister, method and argument were asked'],
     ],
     mend:
-      `fetch a certificate with its request: run the environment's target pin with --proposal=${content.proposalId}, ` +
-      `or cvm proposal download --proposal ${content.proposalId} --output-dir .`,
+      `fetch a certificate with its request: run the environment's target pin with --proposal=${proposalId}, ` +
+      `or cvm proposal download --proposal ${proposalId} --output-dir .`,
   });
 }

@@ -5,7 +5,8 @@ import { encodeCbor } from '../../../tools/cbor/encode.ts';
 import type { CborMap, CborValue } from '../../../tools/cbor/value.ts';
 import {
   callRequestId,
-  checkRequestBinding,
+  checkQuestion,
+  checkRequestId,
   encodeCallContent,
   proposalArgument,
   proposalCall,
@@ -90,7 +91,8 @@ describe('a request is refused', () => {
 
 describe('the binding of a request to a certificate', () => {
   const check = (content: CallContent, proposalId = 139001n, id = callRequestId(content)): void => {
-    checkRequestBinding(content, id, proposalId);
+    checkRequestId(content, id);
+    checkQuestion(content, proposalId);
   };
 
   test('holds for the call of this proposal, whatever nonce and expiry', () => {

@@ -70,13 +70,13 @@ describe('cvm proposal show', () => {
     expect(out).toContain('\nstatus: 4 (PROPOSAL_STATUS_EXECUTED)\n');
     expect(out).toMatch(/^proposal_timestamp_seconds: 1769990000 \(2026-02-01T23:53:20Z\)$/m);
     expect(out).toContain(`chip_ids\n        [0]: ${'2a'.repeat(64)}\n        [1]: ${'2b'.repeat(64)}\n`);
-    expect(out).toMatch(/^ok {10}request {5}asked governance for proposal 139001/m);
+    expect(out).toMatch(/^ok {10}question {4}governance was asked for proposal 139001/m);
     expect(out).toMatch(/blesses a GuestOS: yes/);
   });
 
   test('says what is not proven when the request is not at hand', async () => {
     const { out } = await show(good.certificate);
-    expect(out).toMatch(/^not proven {2}request/m);
+    expect(out).toMatch(/^not proven {2}question/m);
     expect(await showJson(good.certificate)).toMatchObject({ requestBound: false });
   });
 

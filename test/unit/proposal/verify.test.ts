@@ -164,10 +164,11 @@ test('the chain of reasoning is told in order', () => {
     'signature',
     'time',
     'request id',
+    'request',
     'reply',
     'proposal',
     'action',
-    'request',
+    'question',
   ]);
 });
 
