@@ -2,12 +2,14 @@
 
 load("//rules/private:vitest_test.bzl", "vitest_test")
 
-def folder_test(name, folder, **kwargs):
+def folder_test(name, folder, data = [], env = {}, **kwargs):
     """Declares the vitest_test of one folder: sources, vectors and support code are always there.
 
     Args:
       name: the target's name
       folder: the folder, below this package
+      data: more files
+      env: more environment
       **kwargs: for vitest_test
     """
     files = native.glob([folder + "/*.test.ts"])
@@ -26,8 +28,8 @@ def folder_test(name, folder, **kwargs):
             # Real certificates, where there are any.
             "@cvm_shared_vectors//:marker",
             "@cvm_shared_vectors//:nns",
-        ],
-        env = {"CVM_SHARED_VECTORS_MARKER": "$(rlocationpath @cvm_shared_vectors//:marker)"},
+        ] + data,
+        env = dict(env, CVM_SHARED_VECTORS_MARKER = "$(rlocationpath @cvm_shared_vectors//:marker)"),
         types = [":types"],
         **kwargs
     )
