@@ -4,7 +4,7 @@ import { hexToBytes } from '../../../tools/bytes/hex.ts';
 import { utf8Bytes } from '../../../tools/bytes/text.ts';
 import { verifyBls } from '../../../tools/nns/bls.ts';
 import { keyFromDer } from '../../../tools/nns/root-key.ts';
-import { DEV_SECRET, STRANGER_SECRET, derKeyOf } from '../../nns/signer.ts';
+import { DEV_SECRET, STRANGER_SECRET, derKeyOf, secretOf } from '../../nns/signer.ts';
 import { expectRefusal } from '../../support/refusals.ts';
 import { ROOT_KEY } from './dev-certificates.ts';
 
@@ -38,6 +38,27 @@ describe('BLS points', () => {
   test('over another message or by another key it does not', () => {
     expect(verifyBls(key, signature, utf8Bytes('messagf'))).toBe(false);
     expect(verifyBls(keyFromDer(derKeyOf(STRANGER_SECRET), 'key'), signature, message)).toBe(false);
+  });
+
+  test('says what the library says, of many keys and messages, right and wrong', () => {
+    for (let scalar = 2; scalar < 8; scalar++) {
+      const secret = secretOf(scalar);
+      const publicKey = keyFromDer(derKeyOf(secret), 'key');
+      for (const [signer, text] of [
+        [secret, 'message'],
+        [secret, `message ${scalar}`],
+        [secretOf(scalar + 1), 'message'],
+      ] as const) {
+        const point = shortSignatures.sign(shortSignatures.hash(utf8Bytes(text)), signer);
+        const library = shortSignatures.verify(
+          point,
+          shortSignatures.hash(message),
+          G2.Point.fromBytes(publicKey),
+        );
+        expect(verifyBls(publicKey, point.toBytes(true), message)).toBe(library);
+        expect(library).toBe(signer === secret && text === 'message');
+      }
+    }
   });
 
   test('the negated signature does not verify', () => {
