@@ -83,7 +83,7 @@ CvmProposalInfo = provider(
         "certificate": "File: the certificate as it goes onto the boot partition",
         "facts": "File: what was verified, as JSON",
         "network": "string: mainnet or dev",
-        "request": "File: the request that the certificate answers",
+        "request": "File: the request that the certificate answers; None on dev, when it is not at hand",
     },
 )
 
@@ -92,15 +92,17 @@ def cvm_proposal_info(certificate, request, facts, network):
 
     Args:
       certificate: File
-      request: File
+      request: File, or None on dev
       facts: File
       network: mainnet or dev
     Returns:
       CvmProposalInfo
     """
-    for field, value in [("certificate", certificate), ("request", request), ("facts", facts)]:
+    for field, value in [("certificate", certificate), ("facts", facts)]:
         _check("CvmProposalInfo", field, value, "File")
     _check_network("CvmProposalInfo", network)
+    if request != None or network == "mainnet":
+        _check("CvmProposalInfo", "request", request, "File")
     return CvmProposalInfo(certificate = certificate, request = request, facts = facts, network = network)
 
 CvmMeasurementsInfo = provider(

@@ -8,8 +8,8 @@ def folder_test(name, folder, data = [], env = {}, **kwargs):
     Args:
       name: the target's name
       folder: the folder, below this package
-      data: further files
-      env: further environment
+      data: more files
+      env: more environment
       **kwargs: for vitest_test
     """
     files = native.glob([folder + "/*.test.ts"])

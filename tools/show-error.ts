@@ -27,16 +27,18 @@ export function showError(error: CvmError): string {
 
 /** The same for programs: what `--json` prints on standard output when a command fails. */
 export function errorJson(error: CvmError): string {
-  return `${jsonText({
-    ok: false,
-    error: {
-      code: error.code,
-      kind: error.kind,
-      exitCode: error.exitCode,
-      message: error.message,
-      facts: Object.fromEntries(error.facts.map(([name, value]) => [name, String(value)])),
-      nearest: error.nearest ?? null,
-      mend: error.mend ?? null,
-    },
-  })}\n`;
+  return `${jsonText({ ok: false, error: errorObject(error) })}\n`;
+}
+
+/** The error as it stands in JSON, for commands whose JSON says more than the error. */
+export function errorObject(error: CvmError): Readonly<Record<string, unknown>> {
+  return {
+    code: error.code,
+    kind: error.kind,
+    exitCode: error.exitCode,
+    message: error.message,
+    facts: Object.fromEntries(error.facts.map(([name, value]) => [name, String(value)])),
+    nearest: error.nearest ?? null,
+    mend: error.mend ?? null,
+  };
 }

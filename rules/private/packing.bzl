@@ -54,8 +54,9 @@ def pack_validated(ctx, verb, progress, arguments = [], inputs = []):
         proposal = ctx.attr.proposal[CvmProposalInfo]
         if proposal.network != network:
             fail("%s: the proposal is of network %s, the image of %s" % (ctx.label, proposal.network, network))
-        args.add("--request", proposal.request)
-        files.append(proposal.request)
+        if proposal.request:
+            args.add("--request", proposal.request)
+            files.append(proposal.request)
     args.add("--network", network)
     args.add_joined("--vcpus", [str(count) for count in ctx.attr.vcpus], join_with = ",")
     args.add_joined("--vcpu-types", ctx.attr.vcpu_types, join_with = ",")

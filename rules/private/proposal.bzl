@@ -6,20 +6,23 @@ load(":run_cvm.bzl", "CVM_ATTRS", "CVM_TOOLCHAINS", "run_cvm")
 def _cvm_proposal_impl(ctx):
     requests = [file for file in ctx.files.files if file.basename.endswith(".request.cbor")]
     certificates = [file for file in ctx.files.files if file not in requests]
-
-    # What stands for a missing proposal has one file and fails when that is built.
-    request = requests[0] if len(requests) == 1 else (certificates or requests)[0]
     if len(certificates) != 1 or len(requests) > 1:
         fail("%s: files must be <id>.cbor and <id>.request.cbor, found %s" % (
             ctx.label,
             [file.basename for file in ctx.files.files],
         ))
+
+    # On mainnet the action refuses a bare certificate, with a mend. It has one file, too, that stands for a missing
+    # proposal, and fails when it is built.
+    request = requests[0] if requests else None
     facts = ctx.actions.declare_file(ctx.label.name + ".facts.json")
     args = ctx.actions.args()
     args.add(certificates[0])
-    args.add("--request", request)
+    if request:
+        args.add("--request", request)
     args.add("--network", ctx.attr.network)
-    args.add("--demand-request")
+    if ctx.attr.network == "mainnet":
+        args.add("--require-request")
     if ctx.attr.proposal_id:
         args.add("--proposal-id", ctx.attr.proposal_id)
     if ctx.attr.sha256:
@@ -34,7 +37,7 @@ def _cvm_proposal_impl(ctx):
         noun = "proposal",
         verb = "verify",
         progress = "Verifying the proposal",
-        inputs = [certificates[0], request],
+        inputs = ctx.files.files,
         outputs = [facts],
         arguments = args,
     )
@@ -56,7 +59,7 @@ cvm_proposal = rule(
         files = attr.label(
             mandatory = True,
             allow_files = True,
-            doc = "The certificate `<id>.cbor` and the request `<id>.request.cbor` it answers.",
+            doc = "The certificate `<id>.cbor` and the request `<id>.request.cbor` it answers. Only on `dev` may the request be missing.",
         ),
         network = attr.string(
             default = "mainnet",
@@ -73,7 +76,8 @@ cvm_proposal = rule(
 
 Makes `<name>.facts.json`: what the certificate proves. Refuses a certificate that the network's root key does not
 vouch for, one that answers another request than `get_proposal_info` of this id at governance, and a proposal that
-was not executed or is no blessing of a GuestOS version.""",
+was not executed or is no blessing of a GuestOS version. On `mainnet` a certificate without its request is refused: alone
+it does not say which question was answered.""",
 )
 
 def _cvm_proposal_payload_impl(ctx):

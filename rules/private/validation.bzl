@@ -12,12 +12,13 @@ def _cvm_validation_impl(ctx):
         fail("%s: root_partition must be a root partition" % ctx.label)
     args = ctx.actions.args()
     args.add("--proposal", proposal.certificate)
-    args.add("--request", proposal.request)
+    if proposal.request:
+        args.add("--request", proposal.request)
     args.add("--network", proposal.network)
     args.add("--measurements", measurements)
     args.add("--root-hash", root_hash)
     args.add_all(ctx.attr.chip_ids, before_each = "--chip-id")
-    inputs = [proposal.certificate, proposal.request, measurements, root_hash]
+    inputs = [proposal.certificate, measurements, root_hash] + ([proposal.request] if proposal.request else [])
     if ctx.attr.boot_partition:
         boot = ctx.attr.boot_partition[CvmPartitionInfo].archive
         inputs.append(boot)

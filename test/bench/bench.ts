@@ -6,6 +6,8 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 
+import { timeCertificates } from './certificates.ts';
+
 const workspace = process.env['BUILD_WORKSPACE_DIRECTORY'];
 if (workspace === undefined) throw new Error('start it with ./bazelw run //test/bench');
 const image = '//ic-os/guestos/envs/sev-recovery:update-img';
@@ -42,6 +44,15 @@ bazel('build', image, '//tools:cvm')();
 const node = time(21, process.execPath, ['-e', '0']);
 const version = time(21, cvm, ['--version']);
 const help = time(11, cvm, ['--help']);
+const verify = time(21, cvm, [
+  ...['proposal', 'verify', '--network', 'dev'],
+  'test/vectors/nns/testkey-executed-proposal.cbor',
+]);
+const certificate = time(21, cvm, [
+  ...['certificate', 'verify', '--root-key', 'dev', '--canister-id', 'rrkah-fqaaa-aaaaa-aaaaq-cai'],
+  'test/vectors/nns/testkey-executed-proposal.cbor',
+]);
+const { ours, theirs } = await timeCertificates();
 const clean = time(3, './bazelw', ['build', image], bazel('clean'));
 bazel('build', '//tools:cvm')();
 const nothing = time(5, './bazelw', ['build', image]);
@@ -50,13 +61,23 @@ const rows: readonly Row[] = [
   { name: 'node -e 0', seconds: node },
   { name: 'cvm --version', seconds: version, against: median(node) },
   { name: 'cvm --help', seconds: help, against: median(node) },
+  { name: 'cvm proposal verify', seconds: verify, against: median(node) },
+  { name: 'cvm certificate verify', seconds: certificate, against: median(node) },
   { name: 'no-op build of update-img', seconds: nothing, against: median(clean) },
   { name: 'clean build of update-img', seconds: clean },
 ];
 const show = (seconds: number): string => seconds.toFixed(3).padStart(8);
-let table = 'whole processes, seconds                min   median      max   ratio\n';
-for (const { name, seconds, against } of rows) {
+const inProcess: readonly Row[] = [
+  { name: 'Certificate.create of @dfinity/agent', seconds: theirs },
+  { name: 'verifyCertificate', seconds: ours, against: median(theirs) },
+];
+const head = ['min', 'median', 'max', 'ratio']
+  .map((title) => title.padStart(title === 'ratio' ? 8 : 9))
+  .join('');
+let table = `${'whole processes, seconds'.padEnd(37)}${head}\n`;
+for (const { name, seconds, against } of [...rows, ...inProcess]) {
+  if (name === inProcess[0]?.name) table += '\na delegated certificate, in this process\n';
   const ratio = against === undefined ? '' : (median(seconds) / against).toFixed(2).padStart(8);
-  table += `${name.padEnd(34)}${show(seconds[0] ?? Number.NaN)} ${show(median(seconds))} ${show(seconds.at(-1) ?? Number.NaN)}${ratio}\n`;
+  table += `${name.padEnd(38)}${show(seconds[0] ?? Number.NaN)} ${show(median(seconds))} ${show(seconds.at(-1) ?? Number.NaN)}${ratio}\n`;
 }
 process.stdout.write(table);

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { equalBytes } from '../../tools/bytes/compare.ts';
 import { bytesToHex } from '../../tools/bytes/hex.ts';
 import { utf8FromBytes } from '../../tools/bytes/text.ts';
@@ -14,15 +15,34 @@ import { callRequestId, proposalArgument, readCallContent } from '../../tools/pr
 import { DEV_TIME_NS } from './answer.ts';
 import { encodeProposalReply } from './proposal-reply.ts';
 import type { DevProposal } from './proposal-reply.ts';
+import { rootHash } from '../../tools/nns/hash-tree.ts';
 import type { HashTree } from '../../tools/nns/hash-tree.ts';
-import { DEV_SECRET, answerTree, leaf, makeCertificate, subtree, timeLeaf } from './signer.ts';
+import { DEV_SECRET, answerTree, leaf, makeCertificate, signRootHash, subtree, timeLeaf } from './signer.ts';
 import type { Secret } from './signer.ts';
 
 /**
- * How the replica behaves: answers at once; answers later, after some polls; has only the older endpoint; refuses before running;
- * rejects certified; never gets done.
+ * How the replica behaves: `sync` answers at once; `poll` answers later, after some polls; `v3-only` and `v2-only` lack the newer
+ * endpoints; `refuse` refuses before running; `reject` rejects, certified; `stall` never gets done; `lie` changes what was
+ * signed; `replay` gives a good answer to another call; `slow` lets everybody wait; `hang` takes the request and never answers.
  */
-export type ReplicaMode = 'sync' | 'poll' | 'v2-only' | 'refuse' | 'reject' | 'stall';
+export const REPLICA_MODES = [
+  'sync',
+  'poll',
+  'v3-only',
+  'v2-only',
+  'refuse',
+  'reject',
+  'stall',
+  'lie',
+  'replay',
+  'slow',
+  'hang',
+] as const;
+export type ReplicaMode = (typeof REPLICA_MODES)[number];
+
+export function isReplicaMode(text: string): text is ReplicaMode {
+  return (REPLICA_MODES as readonly string[]).includes(text);
+}
 
 /** Handles a request by itself: true when it did. For tests that want a broken host. */
 export type Interceptor = (path: string, response: ServerResponse, seen: number) => boolean;
@@ -45,13 +65,15 @@ export interface Replica {
 
 /** How often a polling client hears that the call is still being processed. */
 const PROCESSING_POLLS = 2;
+/** What the slow replica takes for every answer. */
+const SLOW_MS = 300;
 const BODY_LIMIT_BYTES = 1 << 20;
 /** POST here ends the server: how a script that started it stops it. */
 const STOP_PATH = '/_dev/stop';
 
 const CANISTER = `/canister/${principalToText(GOVERNANCE_CANISTER_ID)}`;
 const CALL_PATH = new RegExp(`^/api/v([234])${CANISTER}/call$`);
-const READ_STATE_PATH = new RegExp(`^/api/v[23]${CANISTER}/read_state$`);
+const READ_STATE_PATH = new RegExp(`^/api/v([23])${CANISTER}/read_state$`);
 
 /** Starts a replica on the loopback address that answers `get_proposal_info` and nothing else. */
 export async function startReplica(options: ReplicaOptions): Promise<Replica> {
@@ -67,8 +89,10 @@ export async function startReplica(options: ReplicaOptions): Promise<Replica> {
       return;
     }
     if (options.intercept?.(path, response, paths.length) === true) return;
+    if (options.mode === 'hang') return;
     bodyOf(request)
-      .then((body) => {
+      .then(async (body) => {
+        if (options.mode === 'slow') await sleep(SLOW_MS);
         state.answer(path, body, response);
       })
       .catch((error: unknown) => {
@@ -102,6 +126,9 @@ async function bodyOf(request: IncomingMessage): Promise<Uint8Array> {
   return new Uint8Array(Buffer.concat(parts));
 }
 
+/** The modes in which a call is answered while the caller waits. */
+const AT_ONCE: readonly ReplicaMode[] = ['sync', 'v3-only', 'lie', 'replay', 'slow'];
+
 class ReplicaState {
   readonly #mode: ReplicaMode;
   readonly #secret: Secret;
@@ -116,17 +143,22 @@ class ReplicaState {
   }
 
   answer(path: string, body: Uint8Array, response: ServerResponse): void {
-    const version = CALL_PATH.exec(path)?.[1];
-    if (version !== undefined) this.#call(version, contentOf(body), response);
-    else if (READ_STATE_PATH.test(path)) this.#readState(contentOf(body), response);
-    else response.writeHead(404).end();
+    const callVersion = CALL_PATH.exec(path)?.[1];
+    const stateVersion = READ_STATE_PATH.exec(path)?.[1];
+    if (callVersion !== undefined && Number(callVersion) <= this.#newest('call')) {
+      this.#call(callVersion, contentOf(body), response);
+    } else if (stateVersion !== undefined && Number(stateVersion) <= this.#newest('read_state')) {
+      this.#readState(contentOf(body), response);
+    } else response.writeHead(404).end();
+  }
+
+  #newest(endpoint: 'call' | 'read_state'): number {
+    if (this.#mode === 'v2-only') return 2;
+    if (this.#mode === 'v3-only') return endpoint === 'call' ? 3 : 2;
+    return endpoint === 'call' ? 4 : 3;
   }
 
   #call(version: string, content: CborMap, response: ServerResponse): void {
-    if (this.#mode === 'v2-only' && version !== '2') {
-      response.writeHead(404).end();
-      return;
-    }
     const call = readCallContent(encodeCbor(content));
     const id = callRequestId(call);
     const proposal = this.#proposals.find(({ proposalId }) =>
@@ -140,11 +172,8 @@ class ReplicaState {
       ];
       if (version !== '2') refusal.unshift(['status', 'non_replicated_rejection']);
       send(response, new Map(refusal));
-    } else if (this.#mode === 'sync' && version !== '2') {
-      send(
-        response,
-        certificateAnswer(this.#certify(answerTree({ requestId: id, reply, timeNs: DEV_TIME_NS }))),
-      );
+    } else if (AT_ONCE.includes(this.#mode) && version !== '2') {
+      send(response, certificateAnswer(this.#answer(id, reply, proposal)));
     } else if (this.#mode === 'reject' && version !== '2') {
       send(response, certificateAnswer(this.#certify(rejectedTree(id))));
     } else {
@@ -170,6 +199,22 @@ class ReplicaState {
         ? rejectedTree(id)
         : answerTree({ requestId: id, reply: call.reply, timeNs: DEV_TIME_NS });
     send(response, new Map([['certificate', this.#certify(tree)]]));
+  }
+
+  /** The certificate of a call that was replied, or what a dishonest replica makes of it. */
+  #answer(requestId: Uint8Array, reply: Uint8Array, proposal: DevProposal | undefined): Uint8Array {
+    const tree = answerTree({ requestId, reply, timeNs: DEV_TIME_NS });
+    if (this.#mode === 'replay') {
+      const other = answerTree({ requestId: new Uint8Array(32).fill(9), reply, timeNs: DEV_TIME_NS });
+      return this.#certify(other);
+    }
+    if (this.#mode !== 'lie' || proposal === undefined) return this.#certify(tree);
+    const lie = encodeProposalReply({ ...proposal, rootfsHash: 'ee'.repeat(32) });
+    return makeCertificate({
+      tree: answerTree({ requestId, reply: lie, timeNs: DEV_TIME_NS }),
+      secret: this.#secret,
+      signature: signRootHash(rootHash(tree), this.#secret),
+    });
   }
 
   #certify(tree: HashTree): Uint8Array {

@@ -55,14 +55,19 @@ export function showRaw(raw: RawText): string {
 }
 
 /**
- * JSON that is safe to print: what a terminal would obey or hide (C1, DEL, bidirectional and zero-width characters, line
+ * JSON that is safe to print: what a terminal would obey or hide (C1, DEL, bidirectional, zero-width and tag characters, line
  * separators) stands as \uXXXX. The value is the same; `JSON.stringify` escapes C0 alone.
  *
  * @param indent as of `JSON.stringify`
  */
 export function jsonText(value: unknown, indent?: number): string {
   return JSON.stringify(value, null, indent).replace(
-    /[\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g,
-    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    /[\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|\udb40[\udc00-\udc7f]/g,
+    // Tag characters (U+E0000 to U+E007F) are two UTF-16 units, and JSON escapes units.
+    (hidden) =>
+      hidden
+        .split('')
+        .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+        .join(''),
   );
 }

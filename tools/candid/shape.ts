@@ -1,8 +1,8 @@
 import { IDL, idlLabelToId } from '@dfinity/candid';
 import { formatError } from '../errors.ts';
 import type { CvmError } from '../errors.ts';
-import { OPCODE } from './wire.ts';
-import type { CandidMessage, TypeRef, WireField } from './wire.ts';
+import { OPCODE } from './types.ts';
+import type { CandidMessage, TypeRef, WireField } from './types.ts';
 
 /**
  * The part of a Candid type that is read. A record may have other fields on the wire and a variant other tags; what is
@@ -17,6 +17,9 @@ export type Shape =
   | { readonly vec: Shape }
   | { readonly record: Readonly<Record<string, Shape>> }
   | { readonly variant: Readonly<Record<string, Shape>> };
+
+const MEND =
+  'the interface of the canister changed, or this is no answer of it: ask for a newer version of this tool';
 
 const PRIMITIVES = { nat8: IDL.Nat8, nat64: IDL.Nat64, int32: IDL.Int32, text: IDL.Text } as const;
 
@@ -69,7 +72,13 @@ function checkMember(
   if (field !== undefined) {
     checkShape(message, field.type, shape, `${path}.${name}`);
   } else if (kind === 'record' && (typeof shape === 'string' || !('opt' in shape))) {
-    throw formatError('CANDID_TYPE', `${path} has no field ${name}`);
+    throw formatError('CANDID_TYPE', `${path} has no field ${name}`, {
+      facts: [
+        ['field', name],
+        ['fields there', `${fields.length}`],
+      ],
+      mend: MEND,
+    });
   }
 }
 
@@ -90,5 +99,6 @@ function wrongType(message: CandidMessage, ref: TypeRef, expected: string, path:
       ['expected', expected],
       ['found', wireTypeName(message, ref)],
     ],
+    mend: MEND,
   });
 }

@@ -7,6 +7,7 @@ import type { BaseFile } from '../lock/lock.ts';
 import { checksumsUrl, fileNameOf } from '../lock/release-urls.ts';
 import type { NetworkName } from '../nns/networks.ts';
 import { liveFetch, liveWait } from '../update/live.ts';
+import { useProxyOf } from '../update/proxy.ts';
 import {
   downloadChecksum,
   downloadRelease,
@@ -132,6 +133,8 @@ async function download(
 }
 
 function networkOptions({ network }: BaseRequest, io: Io): ReleaseDownloadOptions {
+  const proxy = useProxyOf(io.env);
+  if (proxy !== undefined) io.err(`HTTPS_PROXY: by way of ${proxy}\n`);
   return {
     network,
     fetch: liveFetch,

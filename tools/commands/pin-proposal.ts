@@ -9,7 +9,7 @@ import type { DownloadedProposal } from '../update/download-proposal.ts';
 import type { Io } from './command.ts';
 import { resolvePath } from './files.ts';
 import { readSmallFile } from './guestos-options.ts';
-import { downloadFromAny, hostUrls, readKept } from './proposal-download.ts';
+import { DEFAULT_TIMEOUT_S, download, hostUrls, readKept } from './proposal-download.ts';
 
 export interface ProposalRequest {
   /** Undefined when only a file says it. */
@@ -40,7 +40,7 @@ export async function obtainProposal(request: ProposalRequest, io: Io): Promise<
   };
   const kept = request.refresh ? undefined : readKept(target, io);
   if (kept !== undefined) return { ...kept, how: 'kept' };
-  const downloaded = await downloadFromAny(target, hostUrls(request.nnsUrls, network), io);
+  const downloaded = await download(target, hostUrls(request.nnsUrls, network), DEFAULT_TIMEOUT_S, io);
   return { ...downloaded, how: 'downloaded' };
 }
 

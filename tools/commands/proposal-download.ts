@@ -1,29 +1,34 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { accessSync, constants, existsSync, rmSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { digestBytes } from '../bytes/digest.ts';
 import { bytesToHex } from '../bytes/hex.ts';
 import { showText } from '../bytes/text.ts';
-import { CvmError, networkError, usageError } from '../errors.ts';
+import { CvmError, usageError } from '../errors.ts';
 import type { NetworkName } from '../nns/networks.ts';
 import { isoTime } from '../proposal/facts.ts';
 import type { ProposalFacts } from '../proposal/facts.ts';
 import { verifyProposal } from '../proposal/verify.ts';
-import { downloadProposal } from '../update/download-proposal.ts';
+import { downloadFromAny } from '../update/download-proposal.ts';
 import type { DownloadedProposal } from '../update/download-proposal.ts';
 import { liveFetch, liveWait } from '../update/live.ts';
+import { useProxyOf, withoutPassword } from '../update/proxy.ts';
 import type { Command, Io } from './command.ts';
 import { resolvePath, writeFileWhole } from './files.ts';
 import { NETWORK_OPTION, networkOption, readSmallFile } from './guestos-options.ts';
-import { parseIntegerLiteral, requiredText, textsOption } from './options.ts';
+import { parseDecimal, parseIntegerLiteral, requiredText, textOption, textsOption } from './options.ts';
+import { addPendingFile, settlePendingFile } from './pending-files.ts';
 
 const DEFAULT_URL = 'https://ic0.app';
-const DEADLINE_MS = 5 * 60_000;
+/** A call is answered in seconds; after five minutes the network forgets it. */
+export const DEFAULT_TIMEOUT_S = 120;
+const LONGEST_TIMEOUT_S = 3600;
 
 export const command: Command = {
   summary: 'download a certified proposal, and keep it if it verifies',
   description:
     'Asks the governance canister by an update call, verifies what comes back together with the request that was sent, and ' +
-    'only then writes <id>.cbor and <id>.request.cbor. A valid pair that is already there is kept. Exit codes: 4 what came ' +
+    'only then writes <id>.cbor and <id>.request.cbor: both or none. A valid pair that is already there is kept. A host that ' +
+    'fails, stalls or lies is left for the next one. HTTPS_PROXY and NO_PROXY are obeyed. Exit codes: 4 what came ' +
     'back is not to be believed, 6 the network failed.',
   options: [
     { flags: '--proposal <id>', description: 'number of the proposal', required: true },
@@ -34,11 +39,22 @@ export const command: Command = {
     },
     NETWORK_OPTION,
     { flags: '--output-dir <dir>', description: 'folder for the two files', required: true },
+    {
+      flags: '--timeout <seconds>',
+      description: 'how long one host may take',
+      defaultValue: `${DEFAULT_TIMEOUT_S}`,
+    },
   ],
   async run(_args, options, io) {
     const proposalId = parseIntegerLiteral(requiredText(options, 'proposal'), '--proposal', 64);
     const network = networkOption(options);
     const urls = hostUrls(textsOption(options, 'nnsUrl'), network);
+    const timeoutS = parseDecimal(
+      textOption(options, 'timeout') ?? `${DEFAULT_TIMEOUT_S}`,
+      '--timeout',
+      1,
+      LONGEST_TIMEOUT_S,
+    );
     const folder = resolvePath(io, requiredText(options, 'outputDir'));
     const target: Target = {
       proposalId,
@@ -46,12 +62,12 @@ export const command: Command = {
       certificatePath: join(folder, `${proposalId}.cbor`),
       requestPath: join(folder, `${proposalId}.request.cbor`),
     };
+    // Whatever could go wrong when it is written goes wrong before the network is asked.
+    requireFolder(folder);
+    for (const path of [target.certificatePath, target.requestPath]) requireReplaceable(path);
     const kept = readKept(target, io);
-    const result = kept ?? (await downloadFromAny(target, urls, io));
-    if (kept === undefined) {
-      await writeFileWhole(target.certificatePath, [result.certificate]);
-      await writeFileWhole(target.requestPath, [result.request]);
-    }
+    const result = kept ?? (await download(target, urls, timeoutS, io));
+    if (kept === undefined) await writePair(target, result);
     io.out(report(target, result, kept !== undefined));
     return 0;
   },
@@ -69,6 +85,7 @@ export function hostUrls(texts: readonly string[], network: NetworkName): string
   if (texts.length === 0) {
     if (network === 'mainnet') return [DEFAULT_URL];
     throw usageError('NNS_URL', `no host answers for the network ${network} by default`, {
+      facts: [['network', network]],
       mend: 'start cvm-dev nns serve and name it with --nns-url',
     });
   }
@@ -85,7 +102,7 @@ function hostUrl(text: string, network: NetworkName): string {
   if (url !== undefined && isBare && isSafe) return url.origin;
   throw usageError('NNS_URL', 'this is not the URL of a host to ask', {
     facts: [
-      ['found', text],
+      ['found', withoutPassword(text)],
       ['expected', network === 'dev' ? 'https, or http on this machine' : 'https'],
     ],
     mend: `give scheme and host alone, for example ${DEFAULT_URL}`,
@@ -118,55 +135,81 @@ function verifyPair(
   return verifyProposal({ certificate, request, trust: { network }, demandRequest: true, proposalId });
 }
 
-/** The hosts in turn: the next one is asked only when the network failed, never when an answer was bad. */
-export async function downloadFromAny(
-  target: Target,
-  urls: readonly string[],
-  io: Io,
-): Promise<DownloadedProposal> {
-  const deadline = new AbortController();
-  const timer = setTimeout(() => {
-    deadline.abort(
-      networkError('NNS_TIMEOUT', 'the network did not answer in time', {
-        facts: [['waited', `${DEADLINE_MS / 1000} s`]],
-        mend: 'try again later, or name another host with --nns-url',
-      }),
-    );
-  }, DEADLINE_MS);
+/**
+ * The folder that is named, or the nearest one above it that is there, must take files.
+ * @throws CvmError usage OUTPUT_DIR
+ */
+function requireFolder(folder: string): void {
+  let at = folder;
+  while (!existsSync(at) && dirname(at) !== at) at = dirname(at);
+  let problem = 'it is not a folder';
   try {
-    for (const [i, url] of urls.entries()) {
-      try {
-        return await downloadFrom(target, url, deadline.signal, io);
-      } catch (error) {
-        const canGoOn = error instanceof CvmError && error.kind === 'network' && !deadline.signal.aborted;
-        if (!canGoOn || i + 1 === urls.length) throw error;
-        io.err(`${url}: ${showText(error.message)}; asking the next host\n`);
-      }
+    if (statSync(at).isDirectory()) {
+      accessSync(at, constants.W_OK | constants.X_OK);
+      return;
     }
-    throw usageError('NNS_URL', 'there is no host to ask');
-  } finally {
-    clearTimeout(timer);
+  } catch (cause) {
+    problem =
+      cause instanceof Error ? ((cause as NodeJS.ErrnoException).code ?? cause.message) : String(cause);
   }
+  throw usageError('OUTPUT_DIR', 'no file can be made in the folder for the proposal', {
+    facts: [
+      ['folder', folder],
+      ...(at === folder ? [] : ([['nearest that is there', at]] as const)),
+      ['problem', problem],
+    ],
+    mend: 'name a folder that can be written with --output-dir',
+  });
 }
 
-async function downloadFrom(
+/** @throws CvmError usage FILE_NOT_REGULAR */
+function requireReplaceable(path: string): void {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined || stat.isFile()) return;
+  throw usageError('FILE_NOT_REGULAR', 'something else than a file has the name of a file of the proposal', {
+    facts: [['path', path]],
+    mend: 'move it away, or name another folder with --output-dir',
+  });
+}
+
+export async function download(
   { proposalId, network }: Target,
-  url: string,
-  signal: AbortSignal,
+  urls: readonly string[],
+  timeoutS: number,
   io: Io,
 ): Promise<DownloadedProposal> {
-  io.err(`asking ${url} for proposal ${proposalId}\n`);
-  return await downloadProposal({
+  const say = (text: string): void => {
+    io.err(`${showText(text)}\n`);
+  };
+  const proxy = useProxyOf(io.env);
+  if (proxy !== undefined) say(`HTTPS_PROXY: by way of ${proxy}`);
+  return await downloadFromAny({
     proposalId,
-    url,
     network,
+    urls,
+    hostTimeoutMs: timeoutS * 1000,
     fetch: liveFetch,
-    signal,
     wait: liveWait,
-    onProgress: (text) => {
-      io.err(`${showText(text)}\n`);
-    },
+    signal: new AbortController().signal,
+    onProgress: say,
   });
+}
+
+/** Both files or none: whatever interrupts the writing takes away what stands there alone. */
+async function writePair(target: Target, { certificate, request }: DownloadedProposal): Promise<void> {
+  // What was there already is a pair that did not verify; it may be replaced half, as it proves nothing either way.
+  const isNew = !existsSync(target.requestPath);
+  if (isNew) addPendingFile(target.requestPath);
+  try {
+    await writeFileWhole(target.certificatePath, [certificate], async () => {
+      await writeFileWhole(target.requestPath, [request]);
+    });
+  } catch (error) {
+    if (isNew) rmSync(target.requestPath, { force: true });
+    throw error;
+  } finally {
+    if (isNew) settlePendingFile(target.requestPath);
+  }
 }
 
 function report(target: Target, { certificate, request, facts }: DownloadedProposal, kept: boolean): string {

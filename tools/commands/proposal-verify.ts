@@ -1,18 +1,17 @@
+import { basename } from 'node:path';
 import { bytesToHex, hexToBytes } from '../bytes/hex.ts';
 import { digestBytes } from '../bytes/digest.ts';
 import { showText, utf8Bytes, jsonText } from '../bytes/text.ts';
 import { mismatchError, usageError } from '../errors.ts';
-import type { Trust } from '../nns/networks.ts';
-import { readRootKey } from '../nns/root-key.ts';
 import { StageLog } from '../nns/stages.ts';
-import type { Stage } from '../nns/stages.ts';
 import { proposalFactsJson } from '../proposal/facts.ts';
 import type { ProposalFacts, ProposalFactsJson } from '../proposal/facts.ts';
 import { verifyProposal } from '../proposal/verify.ts';
-import type { Command, Io, OptionValues } from './command.ts';
+import type { Command, OptionValues } from './command.ts';
 import { resolvePath, writeFileWhole } from './files.ts';
-import { NETWORK_OPTION, networkOption, optionalFile, readSmallFile } from './guestos-options.ts';
+import { optionalFile, readSmallFile } from './guestos-options.ts';
 import { flagOption, parseIntegerLiteral, textOption } from './options.ts';
+import { TRUST_OPTIONS, showStages, trustOption } from './trust-options.ts';
 
 export const command: Command = {
   summary: 'verify a certified proposal and show what it proves',
@@ -23,14 +22,8 @@ export const command: Command = {
   arguments: [{ name: '<certificate>', description: 'certificate of the proposal, <id>.cbor' }],
   options: [
     { flags: '--request <file>', description: 'request that the certificate answers, <id>.request.cbor' },
-    { flags: '--demand-request', description: 'refuse a certificate without its request' },
-    // No default: whether it was given decides whether --root-key may be.
-    { flags: NETWORK_OPTION.flags, description: `${NETWORK_OPTION.description} (default: mainnet)` },
-    {
-      flags: '--root-key <key>',
-      description:
-        'for inspection: a root key as hex, or a file with it (DER, PEM or hex); no rule accepts the result',
-    },
+    { flags: '--require-request', description: 'refuse a certificate without its request' },
+    ...TRUST_OPTIONS,
     { flags: '--proposal-id <id>', description: 'refuse any other proposal' },
     { flags: '--certified-time-ns <ns>', description: 'refuse a certificate of another time' },
     { flags: '--sha256 <hex>', description: 'refuse any other certificate file' },
@@ -40,7 +33,11 @@ export const command: Command = {
   ],
   async run(args, options, io) {
     const [path] = args;
-    if (path === undefined) throw usageError('ARGUMENT_MISSING', 'no certificate was named');
+    if (path === undefined)
+      throw usageError('ARGUMENT_MISSING', 'no certificate was named', {
+        facts: [['expected', '<certificate>']],
+        mend: 'give the path of its file',
+      });
     const trust = trustOption(options, io);
     const proposalId = integerOption(options, 'proposalId', '--proposal-id');
     const certifiedTimeNs = integerOption(options, 'certifiedTimeNs', '--certified-time-ns');
@@ -56,10 +53,13 @@ export const command: Command = {
         certificate,
         request,
         trust,
-        demandRequest: flagOption(options, 'demandRequest'),
+        demandRequest: flagOption(options, 'requireRequest'),
         proposalId,
         log,
       });
+      checkFileName(path, facts);
+      const requestPath = textOption(options, 'request');
+      if (requestPath !== undefined) checkFileName(requestPath, facts);
       checkCertifiedTime(facts, certifiedTimeNs);
     } catch (error) {
       if (!json) io.err(showStages(log.stages));
@@ -75,19 +75,6 @@ export const command: Command = {
   },
 };
 
-function trustOption(options: OptionValues, io: Io): Trust {
-  const rootKey = textOption(options, 'rootKey');
-  if (rootKey === undefined) return { network: networkOption(options) };
-  if (textOption(options, 'network') !== undefined) {
-    throw usageError('OPTION_CONFLICT', '--network and --root-key exclude each other', {
-      mend: 'name the network, or give a key to look with',
-    });
-  }
-  const isHex = /^[0-9a-fA-F]{100,}$/.test(rootKey);
-  const file = isHex ? utf8Bytes(rootKey) : readSmallFile(io, rootKey, 'the root key');
-  return { network: 'custom', rootKey: readRootKey(file) };
-}
-
 function integerOption(options: OptionValues, name: string, flag: string): bigint | undefined {
   const text = textOption(options, name);
   return text === undefined ? undefined : parseIntegerLiteral(text, flag, 64);
@@ -102,7 +89,11 @@ function checkDigest(
 ): void {
   const text = textOption(options, name);
   if (text === undefined) return;
-  if (bytes === undefined) throw usageError('OPTION_CONFLICT', `${flag} was given, but no ${what}`);
+  if (bytes === undefined) {
+    throw usageError('OPTION_CONFLICT', `${flag} was given, but no ${what}`, {
+      mend: `give the ${what} too`,
+    });
+  }
   const expected = bytesToHex(hexToBytes(text, flag, 32));
   const found = bytesToHex(digestBytes('sha256', bytes));
   if (found === expected) return;
@@ -116,6 +107,20 @@ function checkDigest(
   });
 }
 
+/** A file that is named after a proposal has to be of that one; other names say nothing. */
+function checkFileName(path: string, facts: ProposalFacts): void {
+  const name = basename(path);
+  const id = /^([0-9]+)(\.request)?\.cbor$/.exec(name)?.[1];
+  if (id === undefined || id === facts.proposalId.toString()) return;
+  throw mismatchError('PROPOSAL_FILE_NAME', 'a file is named after another proposal than the one in it', {
+    facts: [
+      ['file', name],
+      ['proposal', facts.proposalId],
+    ],
+    mend: `name it after proposal ${facts.proposalId}, or download proposal ${id}`,
+  });
+}
+
 function checkCertifiedTime(facts: ProposalFacts, expected: bigint | undefined): void {
   if (expected === undefined || facts.certifiedTimeNs === expected) return;
   throw mismatchError('PROPOSAL_TIME', 'the certificate is of another time than expected', {
@@ -125,14 +130,6 @@ function checkCertifiedTime(facts: ProposalFacts, expected: bigint | undefined):
     ],
     mend: 'restore the file from version control, or pin the new one on purpose',
   });
-}
-
-function showStages(stages: readonly Stage[]): string {
-  const width = Math.max(0, ...stages.map(({ name }) => name.length));
-  const rows = stages.map(
-    ({ name, ok, detail }) => `${ok ? 'ok    ' : 'failed'}  ${name.padEnd(width)}  ${showText(detail)}\n`,
-  );
-  return rows.join('');
 }
 
 function showFacts(facts: ProposalFactsJson): string {

@@ -56,6 +56,8 @@ export interface VerifyCertificateOptions {
   readonly log?: StageLog;
 }
 
+const MEND_SHAPE = 'give a certificate as the network made it; if this is one, it is damaged: fetch it again';
+
 const STATE_ROOT_SEPARATOR = concatBytes(Uint8Array.of('ic-state-root'.length), utf8Bytes('ic-state-root'));
 
 /**
@@ -102,13 +104,25 @@ function fieldsOf(
         ['field', key],
         ['known fields', [...needed, ...optional].join(', ')],
       ],
+      ...nearestOf(value),
+      mend: MEND_SHAPE,
     });
   }
   for (const key of needed) {
     if (value.has(key)) continue;
-    throw formatError('CERT_FIELD_MISSING', `the ${what} lacks a field`, { facts: [['field', key]] });
+    throw formatError('CERT_FIELD_MISSING', `the ${what} lacks a field`, {
+      facts: [['field', key]],
+      mend: MEND_SHAPE,
+    });
   }
   return value;
+}
+
+/** A whole answer of a replica was stored, which holds a certificate. */
+function nearestOf(map: CborMap): { readonly nearest?: string } {
+  return map.get('certificate') instanceof Uint8Array && !map.has('subnet_id')
+    ? { nearest: 'this is the whole answer of a replica: its field `certificate` holds the certificate' }
+    : {};
 }
 
 function bytesField(map: CborMap, key: string, what: string): Uint8Array {
@@ -124,6 +138,7 @@ function badShape(what: string, field: string, expected: string, found: string):
       ['expected', expected],
       ['found', found],
     ],
+    mend: MEND_SHAPE,
   });
 }
 
@@ -138,7 +153,18 @@ function badShape(what: string, field: string, expected: string, found: string):
 export function verifyCertificate(options: VerifyCertificateOptions): VerifiedCertificate {
   const log = options.log ?? new StageLog();
   const canisterId = new Uint8Array(options.canisterId);
-  checkCanister(canisterId);
+  log.run(
+    'canister',
+    () => {
+      checkCanister(canisterId);
+    },
+    () => principalToText(canisterId),
+  );
+  log.run(
+    'root key',
+    () => keyFromDer(options.rootKey, 'root key'),
+    (key) => `BLS12-381, ${bytesToHex(key.subarray(0, 8))}…, ${key.length} bytes`,
+  );
   const certificate = log.run(
     'decode',
     () => readCertificate(options.certificate),
@@ -182,7 +208,11 @@ function checkCanister(canisterId: Uint8Array): void {
     );
   }
   throw formatError('PRINCIPAL_LENGTH', 'the canister id is longer than a principal may be', {
-    facts: [['length', `${canisterId.length} bytes`]],
+    facts: [
+      ['length', `${canisterId.length} bytes`],
+      ['limit', `${PRINCIPAL_MAX_BYTES} bytes`],
+    ],
+    mend: 'name a canister',
   });
 }
 
@@ -218,6 +248,7 @@ function verifySigner(
             ['found', 'a delegation inside the delegation'],
             ['allowed', 'one, from the root subnet'],
           ],
+          mend: 'the network makes no such certificate: fetch another',
         });
       }
       return read;
@@ -228,9 +259,13 @@ function verifySigner(
     'delegation signature',
     () => {
       checkSignature(inner, rootHash(inner.tree), rootKey, 'CERT_DELEGATION_SIGNATURE', what);
-      certifiedTime(inner.tree, what);
     },
-    () => 'by the root subnet',
+    () => `by the root subnet over root hash ${bytesToHex(rootHash(inner.tree))}`,
+  );
+  log.run(
+    'delegation time',
+    () => certifiedTime(inner.tree, what),
+    (time) => `${time} ns since 1970, compared with no clock`,
   );
   const ranges = log.run(
     'canister range',
@@ -269,6 +304,7 @@ function certifiedTime(tree: HashTree, what: string): bigint {
   if (found.status !== 'found') {
     throw trustError('CERT_TIME_MISSING', `the ${what} does not contain a time`, {
       facts: [['/time', found.status]],
+      mend: 'every certificate of the network shows its time: fetch it again',
     });
   }
   if (found.value.length === 8 && found.value.every((byte) => byte === 0)) return 0n;

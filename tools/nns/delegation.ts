@@ -91,6 +91,7 @@ function readPrincipal(value: CborValue): Uint8Array {
 function badRanges(problem: string): CvmError {
   return formatError('CERT_RANGES_SHAPE', 'the canister ranges of the delegation are malformed', {
     facts: [['problem', problem]],
+    mend: 'the network writes them otherwise: fetch the certificate again',
   });
 }
 
@@ -121,6 +122,7 @@ export function subnetPublicKey(tree: HashTree, subnetId: Uint8Array): Uint8Arra
         ['subnet', principalToText(subnetId)],
         ['/subnet/…/public_key', found.status],
       ],
+      mend: 'the key was pruned, or the delegation is for another subnet: fetch the certificate again',
     });
   }
   keyFromDer(found.value, 'subnet key');

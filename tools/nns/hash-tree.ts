@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { compareBytes, concatBytes } from '../bytes/compare.ts';
-import { bytesToHex } from '../bytes/hex.ts';
+import { bytesToHex, hexToBytes } from '../bytes/hex.ts';
 import { utf8Bytes } from '../bytes/text.ts';
 import { cborKind, isCborArray } from '../cbor/value.ts';
 import type { CborValue } from '../cbor/value.ts';
@@ -39,6 +39,8 @@ export interface CertifiedPath {
 }
 
 export const DIGEST_BYTES = 32;
+
+const MEND = 'no replica makes such a tree: fetch the certificate again';
 
 /**
  * A decoded CBOR value as a hash tree: `[0]` empty, `[1, left, right]` fork, `[2, label, subtree]` labeled,
@@ -82,6 +84,7 @@ function readNode(value: CborValue): HashTree {
             ['expected', `a byte string of ${DIGEST_BYTES} bytes`],
             ['found', cborKind(first)],
           ],
+          mend: MEND,
         });
       }
       return { kind: 'pruned', digest: first };
@@ -91,7 +94,10 @@ function readNode(value: CborValue): HashTree {
 }
 
 function badShape(problem: string): CvmError {
-  return formatError('HASH_TREE_SHAPE', 'the hash tree is malformed', { facts: [['problem', problem]] });
+  return formatError('HASH_TREE_SHAPE', 'the hash tree is malformed', {
+    facts: [['problem', problem]],
+    mend: MEND,
+  });
 }
 
 function checkWellFormed(tree: HashTree): void {
@@ -99,7 +105,10 @@ function checkWellFormed(tree: HashTree): void {
   let previous: Uint8Array | undefined;
   for (const node of flattenForks(tree)) {
     if (node.kind === 'leaf') {
-      throw formatError('HASH_TREE_MIXED', 'the hash tree has a leaf beside other nodes of a subtree');
+      throw formatError('HASH_TREE_MIXED', 'the hash tree has a leaf beside other nodes of a subtree', {
+        facts: [['leaf', `${node.value.length} bytes`]],
+        mend: MEND,
+      });
     }
     if (node.kind !== 'labeled') continue;
     if (previous !== undefined && compareBytes(previous, node.label) >= 0) {
@@ -108,6 +117,7 @@ function checkWellFormed(tree: HashTree): void {
           ['label', showLabel(previous)],
           ['followed by', showLabel(node.label)],
         ],
+        mend: MEND,
       });
     }
     previous = node.label;
@@ -224,8 +234,20 @@ export function certifiedPaths(tree: HashTree): CertifiedPath[] {
   return paths;
 }
 
-/** A label for people: its text when it is short ASCII, else `0x` and hex. */
+/**
+ * A label for people: its text when that is visible ASCII without `/`, else `0x` and hex. Text that starts with `0x`
+ * is shown in hex too, so that no two labels look alike.
+ */
 export function showLabel(label: Uint8Array): string {
   const printable = label.length > 0 && label.every((byte) => byte > 0x20 && byte < 0x7f && byte !== 0x2f);
-  return printable ? Buffer.from(label).toString('latin1') : `0x${bytesToHex(label)}`;
+  const text = printable ? Buffer.from(label).toString('latin1') : '';
+  return printable && !text.startsWith('0x') ? text : `0x${bytesToHex(label)}`;
+}
+
+/**
+ * A label as {@link showLabel} writes it: `0x` and hex, or text that stands for its UTF-8 bytes.
+ * @throws CvmError format HEX_INVALID
+ */
+export function parseLabel(text: string): Uint8Array {
+  return text.startsWith('0x') ? hexToBytes(text.slice(2), 'the label') : utf8Bytes(text);
 }

@@ -33,5 +33,6 @@ export function decodeLeb128(bytes: Uint8Array, what: string): bigint {
   }
   throw formatError('LEB128', `the ${what} is not one unsigned 64-bit LEB128 number`, {
     facts: [['length', `${bytes.length} bytes`]],
+    mend: 'no network writes it so: fetch the certificate again',
   });
 }

@@ -64,6 +64,7 @@ function checkLength(length: number): void {
         ['length', `${length} bytes`],
         ['limit', `${PRINCIPAL_MAX_BYTES} bytes`],
       ],
+      mend: 'check that the bytes are those of a principal',
     });
   }
 }

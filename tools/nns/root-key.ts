@@ -12,6 +12,8 @@ const KEY_BYTES = 96;
 /** Length of a key in DER: prefix and a compressed point of G2. */
 export const DER_KEY_BYTES = DER_PREFIX.length + KEY_BYTES;
 
+const MEND = 'give the key as its owner publishes it: whole, in DER, PEM or hex';
+
 const PEM = /^\s*-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+?)\s*-----END PUBLIC KEY-----\s*$/;
 
 /**
@@ -25,6 +27,7 @@ export function keyFromDer(der: Uint8Array, what: string): Uint8Array {
         ['expected', `${DER_KEY_BYTES} bytes (DER)`],
         ['found', `${der.length} bytes`],
       ],
+      mend: MEND,
     });
   }
   const prefix = der.subarray(0, DER_PREFIX.length);
@@ -34,6 +37,7 @@ export function keyFromDer(der: Uint8Array, what: string): Uint8Array {
         ['expected DER prefix', bytesToHex(DER_PREFIX)],
         ['found', bytesToHex(prefix)],
       ],
+      mend: MEND,
     });
   }
   // A copy by constructor: .slice() of a Node Buffer is a view.
@@ -63,18 +67,19 @@ function derOf(file: Uint8Array): Uint8Array {
   if (pem !== null) return fromBase64((pem[1] as string).replaceAll(/\s/g, ''));
   const hex = text.trim();
   if (/^[0-9a-fA-F]+$/.test(hex)) return hexToBytes(hex, 'root key');
-  throw badText();
+  throw badText(file.length);
 }
 
 function fromBase64(text: string): Uint8Array {
   const bytes = new Uint8Array(Buffer.from(text, 'base64'));
   // Node skips what is not base64; the way back shows whether it skipped anything.
-  if (Buffer.from(bytes).toString('base64') !== text) throw badText();
+  if (Buffer.from(bytes).toString('base64') !== text) throw badText(text.length);
   return bytes;
 }
 
-function badText(): CvmError {
+function badText(length: number): CvmError {
   return formatError('ROOT_KEY_TEXT', 'this is no root key', {
+    facts: [['length', `${length} bytes`]],
     mend: `give ${DER_KEY_BYTES} bytes of DER, as hex text, as PEM ("BEGIN PUBLIC KEY"), or as they are`,
   });
 }

@@ -3,7 +3,8 @@ import { CvmError } from '../errors.ts';
 /** One step of a decision: what was asked, what came out, and on what grounds. */
 export interface Stage {
   readonly name: string;
-  readonly ok: boolean;
+  /** null: the step was not taken, because what it needs was neither given nor demanded. It proves nothing. */
+  readonly ok: boolean | null;
   readonly detail: string;
 }
 
@@ -29,5 +30,10 @@ export class StageLog {
       this.#stages.push({ name, ok: false, detail: detailOfFailure });
       throw error;
     }
+  }
+
+  /** Notes a step that was not taken, and what stays unproven without it. */
+  leaveOut(name: string, detail: string): void {
+    this.#stages.push({ name, ok: null, detail });
   }
 }

@@ -56,6 +56,19 @@ export interface ProposalFacts extends BlessedContent {
   readonly requestBound: boolean;
 }
 
+const MEND_REAL =
+  'governance lets no such proposal pass: check who signed, and compare with the public dashboard';
+
+/** By status: what a person who holds such a proposal can do. */
+const MEND_STATUS: readonly string[] = [
+  'the answer says nothing about its status: download it again',
+  'wait until the vote is over and the proposal executed, then download it again',
+  'the vote said no: submit another proposal and use its id',
+  'it was adopted and is about to be executed: download it again in a minute',
+  '',
+  'it was adopted and its execution failed: submit another proposal and use its id',
+];
+
 /**
  * Reads an answer of governance, in the order and with the refusals of the boot code: executed, a proposal, this action, all its
  * parts; then the lengths that governance itself demands (dfinity/ic pull requests 7904, 10245). A proposal that breaks them cannot be real.
@@ -67,12 +80,21 @@ export function readBlessedContent(info: ProposalInfo): BlessedContent {
     throw trustError(
       'PROPOSAL_NOT_EXECUTED',
       `Proposal status must be PROPOSAL_STATUS_EXECUTED, but is ${statusName(info.status)}`,
-      { mend: 'wait until the vote is over and the proposal executed, then download it again' },
+      {
+        facts: [
+          ['status', info.status],
+          ['proposal', info.id[0]?.id ?? 'unknown'],
+        ],
+        mend: MEND_STATUS[info.status] ?? 'download the proposal again',
+      },
     );
   }
   const proposal = info.proposal[0];
   if (proposal === undefined) {
-    throw trustError('PROPOSAL_CONTENT', 'the answer has no proposal inside');
+    throw trustError('PROPOSAL_CONTENT', 'the answer has no proposal inside', {
+      facts: [['proposal', info.id[0]?.id ?? 'unknown']],
+      mend: 'download the proposal again',
+    });
   }
   const action = proposal.action[0];
   if (action === undefined) {
@@ -94,10 +116,17 @@ export function readBlessedContent(info: ProposalInfo): BlessedContent {
     rootfsHash: rootfsHash(bless),
     measurements: measurements(bless),
   } as const;
+  return { proposalId: proposalIdOf(info), ...content };
+}
+
+/** @throws CvmError trust PROPOSAL_ID_MISSING */
+export function proposalIdOf(info: ProposalInfo): bigint {
   const id = info.id[0];
-  if (id === undefined)
-    throw trustError('PROPOSAL_ID_MISSING', 'the answer does not say which proposal it is');
-  return { proposalId: id.id, ...content };
+  if (id !== undefined) return id.id;
+  throw trustError('PROPOSAL_ID_MISSING', 'the answer does not say which proposal it is', {
+    facts: [['id', 'null']],
+    mend: MEND_REAL,
+  });
 }
 
 function chipIds(bless: BlessAlternativeGuestOsVersion): Uint8Array[] {
@@ -124,6 +153,7 @@ function rootfsHash(bless: BlessAlternativeGuestOsVersion): string {
         ['expected', `${ROOTFS_HASH_DIGITS} hex digits`],
         ['found', text.length > 2 * ROOTFS_HASH_DIGITS ? `${text.length} characters` : text],
       ],
+      mend: MEND_REAL,
     });
   }
   return text.toLowerCase();
@@ -173,6 +203,7 @@ function present<T>(list: Opt<readonly T[]>, code: string, field: string): reado
 function missing(code: string, field: string): CvmError {
   return trustError(code, `the proposal lacks ${field}`, {
     facts: [['field', `${field}: missing or empty`]],
+    mend: MEND_REAL,
   });
 }
 
@@ -184,6 +215,7 @@ function cannotBeReal(code: string, field: string, expected: string, found: stri
   ];
   return trustError(code, 'the proposal breaks a rule that governance enforces, so it cannot be real', {
     facts,
+    mend: MEND_REAL,
   });
 }
 

@@ -1,6 +1,7 @@
 import { IDL } from '@dfinity/candid';
 import { checkShape, idlType, wireTypeName } from '../candid/shape.ts';
 import type { Shape } from '../candid/shape.ts';
+import type { CandidMessage } from '../candid/types.ts';
 import { readCandid } from '../candid/wire.ts';
 import { formatError, trustError } from '../errors.ts';
 
@@ -84,10 +85,11 @@ const REPLY: Shape = {
  * @throws CvmError trust PROPOSAL_MISSING when the reply says that there is no such proposal, or says something else altogether
  */
 export function decodeProposalInfo(reply: Uint8Array): ProposalInfo {
-  const message = readCandid(reply, 'reply of the governance canister');
+  const message = readReply(reply);
   if (message.types.length > 1) {
     throw formatError('CANDID_TYPE', 'the reply of the governance canister has more than one value', {
       facts: [['values', message.types.length]],
+      mend: 'this is no answer of get_proposal_info: fetch it again',
     });
   }
   const ref = message.types[0];
@@ -105,6 +107,11 @@ export function decodeProposalInfo(reply: Uint8Array): ProposalInfo {
   return info;
 }
 
+/** The reply with all its types and values. @throws CvmError format CANDID_MALFORMED */
+export function readReply(reply: Uint8Array): CandidMessage {
+  return readCandid(reply, 'reply of the governance canister');
+}
+
 function decodeReply(reply: Uint8Array): Opt<ProposalInfo> | undefined {
   try {
     // A copy: the decoder looks at the buffer behind a view.
@@ -113,6 +120,7 @@ function decodeReply(reply: Uint8Array): Opt<ProposalInfo> | undefined {
   } catch (cause) {
     throw formatError('CANDID_MALFORMED', 'the reply of the governance canister does not decode', {
       facts: [['decoder', cause instanceof Error ? cause.message : String(cause)]],
+      mend: 'no canister answers so: fetch it again',
       cause,
     });
   }

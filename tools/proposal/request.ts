@@ -128,18 +128,20 @@ function badShape(facts: readonly Fact[]): CvmError {
 }
 
 /**
- * Proves which question a certificate answers: the request's id is the one that the certificate shows, and the request asks
- * governance, anonymously, for exactly this proposal. A certificate alone says only that some canister of its
- * subnet answered something.
- * @throws CvmError trust REQUEST_ID | REQUEST_TYPE | REQUEST_CANISTER | REQUEST_METHOD | REQUEST_SENDER | REQUEST_ARGUMENT
+ * Proves that a certificate answers this very request: its recomputed id is the one that the certificate shows.
+ * @throws CvmError trust REQUEST_ID
  */
-export function checkRequestBinding(
-  content: CallContent,
-  certifiedRequestId: Uint8Array,
-  proposalId: bigint,
-): void {
+export function checkRequestId(content: CallContent, certifiedRequestId: Uint8Array): void {
+  demandEqual('REQUEST_ID', 'request id', bytesToHex(certifiedRequestId), bytesToHex(callRequestId(content)));
+}
+
+/**
+ * Proves that a request asks governance, anonymously, for exactly this proposal. With {@link checkRequestId} it is then proven
+ * which question a certificate answers; alone it says only that some canister of its subnet answered something.
+ * @throws CvmError trust REQUEST_TYPE | REQUEST_CANISTER | REQUEST_METHOD | REQUEST_SENDER | REQUEST_ARGUMENT
+ */
+export function checkQuestion(content: CallContent, proposalId: bigint): void {
   const hex = bytesToHex;
-  demandEqual('REQUEST_ID', 'request id', hex(certifiedRequestId), hex(callRequestId(content)));
   demandEqual('REQUEST_TYPE', 'request type', 'call', content.requestType);
   demandEqual('REQUEST_CANISTER', 'canister', hex(GOVERNANCE_CANISTER_ID), hex(content.canisterId));
   demandEqual('REQUEST_METHOD', 'method', PROPOSAL_METHOD, content.methodName);

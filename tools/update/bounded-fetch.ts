@@ -13,11 +13,13 @@ export interface BoundedFetchOptions {
   readonly wait: Wait;
   /** Called before a try is repeated. */
   readonly onRetry?: (reason: string, delayMs: number) => void;
+  /** How long one try may take, headers and body. */
+  readonly timeoutMs?: number;
 }
 
 /** An answer of governance takes some kilobytes; nothing larger is kept in memory. */
 export const RESPONSE_LIMIT_BYTES = 4 << 20;
-const REQUEST_TIMEOUT_MS = 60_000;
+const REQUEST_TIMEOUT_MS = 30_000;
 const MAX_TRIES = 4;
 const FIRST_DELAY_MS = 1_000;
 const LONGEST_DELAY_MS = 30_000;
@@ -25,15 +27,17 @@ const LONGEST_DELAY_MS = 30_000;
 const BODILESS = new Set([204, 205, 304]);
 
 /**
- * A `fetch` that cannot be made to wait for ever or to fill the memory: every try ends after a minute, redirects are
+ * A `fetch` that cannot be made to wait for ever or to fill the memory: every try ends after half a minute, redirects are
  * refused, a body above {@link RESPONSE_LIMIT_BYTES} is cut off, and what may pass by itself (no connection, 429,
  * 5xx) is tried again, as `Retry-After` says or after a growing pause.
- * @throws CvmError network NNS_UNREACHABLE | NNS_RESPONSE_SIZE | NNS_HTTP_STATUS, and what `signal` was aborted with
+ * @throws CvmError network NNS_UNREACHABLE | NNS_RESPONSE_SIZE | NNS_HTTP_STATUS | NNS_REDIRECT, and what `signal` was
+ *   aborted with
  */
-export function boundedFetch({ fetch, signal, wait, onRetry }: BoundedFetchOptions): Fetch {
+export function boundedFetch(options: BoundedFetchOptions): Fetch {
+  const { signal, wait, onRetry } = options;
   return async (url, init) => {
     for (let tries = 1; ; tries++) {
-      const outcome = await attempt(fetch, url, init, signal);
+      const outcome = await attempt(options, url, init);
       if (outcome instanceof Response && !mayPass(outcome.status)) return outcome;
       if (tries === MAX_TRIES) throw outcome instanceof Response ? badStatus(url, outcome, tries) : outcome;
       const delayMs = delayBefore(outcome, tries);
@@ -48,19 +52,19 @@ const mayPass = (status: number): boolean => status === 429 || status >= 500;
 
 /** One try. What went wrong on the way is given back, what must not be tried again is thrown. */
 async function attempt(
-  fetch: Fetch,
+  { fetch, signal, timeoutMs = REQUEST_TIMEOUT_MS }: BoundedFetchOptions,
   url: string,
   init: RequestInit,
-  signal: AbortSignal,
 ): Promise<Response | CvmError> {
   signal.throwIfAborted();
-  const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+  const timeout = AbortSignal.timeout(timeoutMs);
   try {
     const response = await fetch(url, {
       ...init,
-      redirect: 'error',
+      redirect: 'manual',
       signal: AbortSignal.any([signal, timeout]),
     });
+    if (isRedirect(response)) throw redirected(url, response);
     return rebuilt(response, await boundedBody(response));
   } catch (cause) {
     if (cause instanceof CvmError) throw cause;
@@ -68,12 +72,27 @@ async function attempt(
     return networkError('NNS_UNREACHABLE', 'the network did not answer', {
       facts: [
         ['url', url],
-        ['reason', timeout.aborted ? `no answer within ${REQUEST_TIMEOUT_MS / 1000} s` : reasonOf(cause)],
+        ['reason', timeout.aborted ? `no answer within ${timeoutMs / 1000} s` : reasonOf(cause)],
       ],
       mend: 'check the connection, or name another host with --nns-url',
       cause,
     });
   }
+}
+
+/** Also what a browser-like fetch makes of one. */
+const isRedirect = ({ status, type }: Response): boolean =>
+  type === 'opaqueredirect' || (status >= 300 && status < 400 && status !== 304);
+
+function redirected(url: string, response: Response): CvmError {
+  return networkError('NNS_REDIRECT', 'the host sends us elsewhere, and no redirect is followed', {
+    facts: [
+      ['url', url],
+      ['status', response.status],
+      ['leads to', response.headers.get('location') ?? '(not said)'],
+    ],
+    mend: 'name a host that answers by itself with --nns-url',
+  });
 }
 
 async function boundedBody(response: Response): Promise<Uint8Array<ArrayBuffer>> {
@@ -105,9 +124,17 @@ function rebuilt(response: Response, body: Uint8Array<ArrayBuffer>): Response {
 }
 
 function delayBefore(outcome: Response | CvmError, tries: number): number {
-  const asked = outcome instanceof Response ? outcome.headers.get('retry-after') : null;
-  const askedMs = asked !== null && /^[0-9]{1,6}$/.test(asked) ? Number(asked) * 1000 : 0;
+  const askedMs = outcome instanceof Response ? retryAfterMs(outcome.headers) : 0;
   return Math.min(LONGEST_DELAY_MS, Math.max(askedMs, FIRST_DELAY_MS * 2 ** (tries - 1)));
+}
+
+/** `Retry-After` (RFC 9110 section 10.2.3): seconds, or a date, which is compared with the host's own clock. */
+function retryAfterMs(headers: Headers): number {
+  const asked = headers.get('retry-after');
+  if (asked === null) return 0;
+  if (/^[0-9]+$/.test(asked)) return Number(asked) * 1000;
+  const ms = Date.parse(asked) - Date.parse(headers.get('date') ?? '');
+  return Number.isFinite(ms) ? Math.max(0, ms) : 0;
 }
 
 function badStatus(url: string, response: Response, tries: number): CvmError {

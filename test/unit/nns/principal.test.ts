@@ -4,7 +4,7 @@ import { bytesToHex, hexToBytes } from '../../../tools/bytes/hex.ts';
 import { CvmError } from '../../../tools/errors.ts';
 import { GOVERNANCE_CANISTER_ID } from '../../../tools/nns/networks.ts';
 import { principalFromText, principalToText } from '../../../tools/nns/principal.ts';
-import { expectCvmError } from '../../support/errors.ts';
+import { expectRefusal } from '../../support/refusals.ts';
 
 test.each([
   ['aaaaa-aa', ''],
@@ -42,11 +42,11 @@ describe('refuses', () => {
     ['bits that no byte uses', 'aaaaa-ab', 'PRINCIPAL_CHECKSUM'],
     ['more than 29 bytes', `${'aaaaa-'.repeat(11)}aaaaa`, 'PRINCIPAL_LENGTH'],
   ])('%s', (_, text, code) => {
-    expectCvmError(() => principalFromText(text), code, 'format');
+    expectRefusal(() => principalFromText(text), code, 'format');
   });
 
   test('bytes longer than a principal', () => {
-    expectCvmError(() => principalToText(new Uint8Array(30)), 'PRINCIPAL_LENGTH', 'format');
+    expectRefusal(() => principalToText(new Uint8Array(30)), 'PRINCIPAL_LENGTH', 'format');
   });
 });
 

@@ -3,7 +3,7 @@ import { bytesToHex, hexToBytes } from '../../../tools/bytes/hex.ts';
 import { decodeLeb128, encodeLeb128 } from '../../../tools/nns/leb128.ts';
 import { requestId } from '../../../tools/nns/request-id.ts';
 import type { RequestValue } from '../../../tools/nns/request-id.ts';
-import { expectCvmError } from '../../support/errors.ts';
+import { expectRefusal } from '../../support/refusals.ts';
 
 const CALL: readonly (readonly [string, RequestValue])[] = [
   ['request_type', 'call'],
@@ -64,6 +64,6 @@ describe('LEB128', () => {
     ['more than 64 bits', 'ffffffffffffffffff02'],
     ['eleven bytes', '8080808080808080808001'],
   ])('refuses %s', (_, hex) => {
-    expectCvmError(() => decodeLeb128(hexToBytes(hex), 'time'), 'LEB128', 'format');
+    expectRefusal(() => decodeLeb128(hexToBytes(hex), 'time'), 'LEB128', 'format');
   });
 });

@@ -5,7 +5,7 @@ import { isNetworkName, rootKeyOf } from '../../../tools/nns/networks.ts';
 import { keyFromDer, keyToDer, readRootKey } from '../../../tools/nns/root-key.ts';
 import { DEV_SECRET, derKeyOf } from '../../nns/signer.ts';
 import { ownVectors } from '../../nns/vectors.ts';
-import { expectCvmError } from '../../support/errors.ts';
+import { expectRefusal } from '../../support/refusals.ts';
 
 const mainnet = rootKeyOf({ network: 'mainnet' });
 
@@ -64,7 +64,7 @@ describe('a root key is read from', () => {
     ['not from hex of the bare 96 bytes', utf8Bytes(bytesToHex(mainnet).slice(74)), 'KEY_LENGTH'],
     ['not from hex with an odd digit', utf8Bytes(bytesToHex(mainnet).slice(1)), 'HEX_INVALID'],
   ])('%s', (_, file, code) => {
-    expectCvmError(() => readRootKey(file), code, 'format');
+    expectRefusal(() => readRootKey(file), code, 'format');
   });
 });
 
@@ -72,14 +72,10 @@ test('every bit of the DER prefix counts', () => {
   for (let bit = 0; bit < 37 * 8; bit++) {
     const changed = new Uint8Array(mainnet);
     changed[bit >> 3] = (changed[bit >> 3] as number) ^ (1 << (bit & 7));
-    expectCvmError(() => keyFromDer(changed, 'key'), 'KEY_PREFIX', 'format');
+    expectRefusal(() => keyFromDer(changed, 'key'), 'KEY_PREFIX', 'format');
   }
 });
 
 test('a custom key goes through the same checks', () => {
-  expectCvmError(
-    () => rootKeyOf({ network: 'custom', rootKey: hexToBytes('00') }),
-    'ROOT_KEY_TEXT',
-    'format',
-  );
+  expectRefusal(() => rootKeyOf({ network: 'custom', rootKey: hexToBytes('00') }), 'ROOT_KEY_TEXT', 'format');
 });

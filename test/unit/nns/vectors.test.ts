@@ -8,10 +8,11 @@ import { rootKeyOf } from '../../../tools/nns/networks.ts';
 import { principalFromText } from '../../../tools/nns/principal.ts';
 import { proposalFactsJson } from '../../../tools/proposal/facts.ts';
 import { decodeProposalInfo } from '../../../tools/proposal/proposal-info.ts';
-import { certifiedReply, certifiedRequestId, verifyProposal } from '../../../tools/proposal/verify.ts';
+import { certifiedReply, certifiedRequestId } from '../../../tools/proposal/answer.ts';
+import { verifyProposal } from '../../../tools/proposal/verify.ts';
 import { SHARED_SUFFIX, ownVectors, sharedVectors } from '../../nns/vectors.ts';
 import type { VectorCase, Vectors } from '../../nns/vectors.ts';
-import { expectCvmError } from '../../support/errors.ts';
+import { expectRefusal } from '../../support/refusals.ts';
 
 const networkOf = (vector: VectorCase) => (vector.root_key === 'test' ? 'dev' : 'mainnet');
 
@@ -105,7 +106,7 @@ describe('own vectors', () => {
 
   test('a build for mainnet refuses it', () => {
     const certificate = ownVectors.file('testkey-executed-proposal.cbor');
-    expectCvmError(
+    expectRefusal(
       () => verifyProposal({ certificate, trust: { network: 'mainnet' }, demandRequest: true }),
       'CERT_SIGNATURE',
       'trust',

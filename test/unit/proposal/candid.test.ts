@@ -9,7 +9,7 @@ import { readCandid } from '../../../tools/candid/wire.ts';
 import { encodeLeb128 } from '../../../tools/nns/leb128.ts';
 import { encodeProposalReply } from '../../nns/proposal-reply.ts';
 import { GOOD_PROPOSAL } from '../../nns/examples.ts';
-import { expectCvmError } from '../../support/errors.ts';
+import { expectRefusal } from '../../support/refusals.ts';
 
 const DIDL = '4449444c';
 const readHex = (hex: string) => readCandid(hexToBytes(DIDL + hex));
@@ -77,27 +77,27 @@ describe('refuses', () => {
     ['a list longer than the message', '016d7b0100ffff03'],
     ['a type reference that never ends', '0001808080808080'],
   ])('%s', (_, hex) => {
-    expectCvmError(() => readHex(hex), 'CANDID_MALFORMED', 'format');
+    expectRefusal(() => readHex(hex), 'CANDID_MALFORMED', 'format');
   });
 
   test('another magic', () => {
-    expectCvmError(() => readCandid(hexToBytes('4449444d0000')), 'CANDID_MALFORMED');
+    expectRefusal(() => readCandid(hexToBytes('4449444d0000')), 'CANDID_MALFORMED');
   });
 
   test('a list of 2^40 nulls, which take no bytes', () => {
     const bytes = concatBytes(hexToBytes(`${DIDL}016d7f0100`), encodeLeb128(1n << 40n));
-    expectCvmError(() => readCandid(bytes), 'CANDID_MALFORMED');
+    expectRefusal(() => readCandid(bytes), 'CANDID_MALFORMED');
   });
 
   test('a record that holds itself', () => {
-    expectCvmError(() => readHex('016c0100000100'), 'CANDID_MALFORMED');
+    expectRefusal(() => readHex('016c0100000100'), 'CANDID_MALFORMED');
   });
 
   test('records of records, each twice, whose values take no bytes', () => {
     // Type i is a record of two of type i + 1; forty of them would be 2^40 values.
     const table = Array.from({ length: 40 }, (_, i) => Uint8Array.of(0x6c, 2, 0, i + 1, 1, i + 1));
     const bytes = concatBytes(hexToBytes(`${DIDL}29`), ...table, hexToBytes('6c000100'));
-    expectCvmError(() => readCandid(bytes), 'CANDID_MALFORMED');
+    expectRefusal(() => readCandid(bytes), 'CANDID_MALFORMED');
   });
 
   test('a list of options nested a thousand deep', () => {
@@ -106,13 +106,13 @@ describe('refuses', () => {
       new Uint8Array(1000).fill(1),
       Uint8Array.of(0),
     );
-    expectCvmError(() => readCandid(bytes), 'CANDID_MALFORMED');
+    expectRefusal(() => readCandid(bytes), 'CANDID_MALFORMED');
   });
 
   test('any truncation of a reply', () => {
     const reply = encodeProposalReply(GOOD_PROPOSAL);
     for (let length = 0; length < reply.length; length++) {
-      expectCvmError(() => readCandid(reply.subarray(0, length)), 'CANDID_MALFORMED', 'format');
+      expectRefusal(() => readCandid(reply.subarray(0, length)), 'CANDID_MALFORMED', 'format');
     }
   });
 
@@ -161,7 +161,7 @@ describe('a shape', () => {
     ],
     ['bytes are text', { id: IDL.Nat64, data: IDL.Opt(IDL.Text) }, { id: 1n, data: ['x'] }],
   ])('is refused when %s', (_, fields, value) => {
-    expectCvmError(
+    expectRefusal(
       () => {
         check(fields, value);
       },

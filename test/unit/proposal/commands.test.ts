@@ -31,7 +31,7 @@ describe('cvm proposal verify', () => {
     const { code, out } = await verify({ request: 'p.request.cbor' });
     expect(code).toBe(0);
     const stages = out.split('\n').filter((line) => line.startsWith('ok '));
-    expect(stages).toHaveLength(9);
+    expect(stages).toHaveLength(12);
     for (const text of [
       '139001 on dev, executed',
       '2a'.repeat(64),
@@ -44,7 +44,10 @@ describe('cvm proposal verify', () => {
   });
 
   test('says when the request was not at hand', async () => {
-    expect((await verify()).out).toContain('not bound');
+    const { out } = await verify();
+    expect(out).toContain('not bound');
+    expect(out).toMatch(/^not proven {2}question {4}no request given/m);
+    expect(out).not.toMatch(/^ok .*not? .*given/m);
   });
 
   test('prints one JSON object, and writes the same', async () => {
@@ -71,7 +74,7 @@ describe('cvm proposal verify', () => {
   test('accepts everything that a lock says, when it is so', async () => {
     const { code } = await verify({
       request: 'p.request.cbor',
-      demandRequest: true,
+      requireRequest: true,
       proposalId: '139001',
       certifiedTimeNs: `${DEV_TIME_NS}`,
       sha256: sha256(good.certificate),
@@ -110,7 +113,7 @@ describe('cvm proposal verify', () => {
       'usage',
     ],
     ['a sha256 that is none', { sha256: 'abc' }, 'HEX_INVALID', 'format'],
-    ['no request where it is demanded', { demandRequest: true }, 'REQUEST_MISSING', 'trust'],
+    ['no request where it is demanded', { requireRequest: true }, 'REQUEST_MISSING', 'trust'],
     ['the certificate for a request', { request: 'p.cbor' }, 'REQUEST_SHAPE', 'format'],
     ['an unknown network', { network: 'test' }, 'NETWORK_UNKNOWN', 'usage'],
     ['a network and a key', { rootKey: 'key.der' }, 'OPTION_CONFLICT', 'usage'],
@@ -124,7 +127,7 @@ describe('cvm proposal verify', () => {
   });
 
   test('writes no file when it refuses', async () => {
-    await expectCvmRejection(() => verify({ demandRequest: true, output: 'never.json' }), 'REQUEST_MISSING');
+    await expectCvmRejection(() => verify({ requireRequest: true, output: 'never.json' }), 'REQUEST_MISSING');
     expect(() => readFileSync(join(folder, 'never.json'))).toThrow('ENOENT');
   });
 
@@ -169,7 +172,7 @@ describe('cvm-dev nns sign-proposal', () => {
     const { out } = await runCommand(command, folder, ['signed.cbor'], {
       network: 'dev',
       request: 'signed.request.cbor',
-      demandRequest: true,
+      requireRequest: true,
       json: true,
     });
     expect(JSON.parse(out)).toMatchObject({

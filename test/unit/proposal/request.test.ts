@@ -5,7 +5,8 @@ import { encodeCbor } from '../../../tools/cbor/encode.ts';
 import type { CborMap, CborValue } from '../../../tools/cbor/value.ts';
 import {
   callRequestId,
-  checkRequestBinding,
+  checkQuestion,
+  checkRequestId,
   encodeCallContent,
   proposalArgument,
   proposalCall,
@@ -13,7 +14,7 @@ import {
 } from '../../../tools/proposal/request.ts';
 import type { CallContent } from '../../../tools/proposal/request.ts';
 import { devCall } from '../../nns/answer.ts';
-import { expectCvmError } from '../../support/errors.ts';
+import { expectRefusal } from '../../support/refusals.ts';
 
 const CALL = devCall(139001n);
 
@@ -43,7 +44,7 @@ describe('a request is refused', () => {
   test.each(['request_type', 'canister_id', 'method_name', 'arg', 'sender', 'ingress_expiry'])(
     'without %s',
     (key) => {
-      expectCvmError(() => readCallContent(without(key)), 'REQUEST_SHAPE', 'format');
+      expectRefusal(() => readCallContent(without(key)), 'REQUEST_SHAPE', 'format');
     },
   );
 
@@ -60,15 +61,15 @@ describe('a request is refused', () => {
     ['a nonce of 33 bytes', 'nonce', new Uint8Array(33)],
     ['a nonce of null', 'nonce', null],
   ])('with %s', (_, key, value) => {
-    expectCvmError(() => readCallContent(changed(key, value)), 'REQUEST_SHAPE', 'format');
+    expectRefusal(() => readCallContent(changed(key, value)), 'REQUEST_SHAPE', 'format');
   });
 
   test('that is no map', () => {
-    expectCvmError(() => readCallContent(encodeCbor([])), 'REQUEST_SHAPE', 'format');
+    expectRefusal(() => readCallContent(encodeCbor([])), 'REQUEST_SHAPE', 'format');
   });
 
   test('that is the whole envelope and not its content', () => {
-    expectCvmError(
+    expectRefusal(
       () => readCallContent(encodeCbor(new Map([['content', fields]]))),
       'REQUEST_SHAPE',
       'format',
@@ -77,20 +78,21 @@ describe('a request is refused', () => {
 
   test('with a byte after it', () => {
     const bytes = Uint8Array.of(...encodeCallContent(CALL), 0);
-    expectCvmError(() => readCallContent(bytes), 'CBOR_TRAILING', 'format');
+    expectRefusal(() => readCallContent(bytes), 'CBOR_TRAILING', 'format');
   });
 
   test('cut anywhere', () => {
     const bytes = encodeCallContent(CALL);
     for (let length = 0; length < bytes.length; length++) {
-      expectCvmError(() => readCallContent(bytes.subarray(0, length)), 'CBOR_TRUNCATED', 'format');
+      expectRefusal(() => readCallContent(bytes.subarray(0, length)), 'CBOR_TRUNCATED', 'format');
     }
   });
 });
 
 describe('the binding of a request to a certificate', () => {
   const check = (content: CallContent, proposalId = 139001n, id = callRequestId(content)): void => {
-    checkRequestBinding(content, id, proposalId);
+    checkRequestId(content, id);
+    checkQuestion(content, proposalId);
   };
 
   test('holds for the call of this proposal, whatever nonce and expiry', () => {
@@ -112,7 +114,7 @@ describe('the binding of a request to a certificate', () => {
     ],
     ['no argument', { arg: new Uint8Array() }, 'REQUEST_ARGUMENT'],
   ])('breaks for %s, though its request id is the certified one', (_, change, code) => {
-    expectCvmError(
+    expectRefusal(
       () => {
         check({ ...CALL, ...change });
       },
@@ -126,7 +128,7 @@ describe('the binding of a request to a certificate', () => {
     ['nonce', { nonce: Uint8Array.of(9) }],
     ['nonce left out', { nonce: undefined }],
   ])('breaks when only the %s differs, as the id is another', (_, change) => {
-    expectCvmError(
+    expectRefusal(
       () => {
         check({ ...CALL, ...change }, 139001n, callRequestId(CALL));
       },
@@ -136,7 +138,7 @@ describe('the binding of a request to a certificate', () => {
   });
 
   test('breaks when the reply is about another proposal than was asked for', () => {
-    expectCvmError(
+    expectRefusal(
       () => {
         check(CALL, 139002n);
       },

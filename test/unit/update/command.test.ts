@@ -1,15 +1,17 @@
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { digestBytes } from '../../../tools/bytes/digest.ts';
 import { bytesToHex } from '../../../tools/bytes/hex.ts';
 import { command } from '../../../tools/commands/proposal-download.ts';
 import { verifyProposal } from '../../../tools/proposal/verify.ts';
+import { showError } from '../../../tools/show-error.ts';
 import { GOOD_PROPOSAL } from '../../nns/examples.ts';
+import { STATUS } from '../../nns/proposal-reply.ts';
 import { startReplica } from '../../nns/server.ts';
 import type { Replica, ReplicaOptions } from '../../nns/server.ts';
 import { STRANGER_SECRET } from '../../nns/signer.ts';
-import { expectCvmRejection } from '../../support/errors.ts';
+import { expectRefusalOf } from '../../support/refusals.ts';
 import { runCommand, scratchFolder } from '../../support/run-command.ts';
 import type { Outcome } from '../../support/run-command.ts';
 
@@ -82,21 +84,43 @@ describe('cvm proposal download', () => {
     expect(existsSync(join(folder, '139001.request.cbor'))).toBe(true);
   });
 
-  test('writes nothing when the answer does not verify, and does not ask the next host', async () => {
+  test('writes nothing when the answer does not verify', async () => {
     const folder = scratchFolder();
     const bad = await replica({ secret: STRANGER_SECRET });
-    const good = await replica();
-    await expectCvmRejection(() => run(folder, [bad.url, good.url]), 'CERT_SIGNATURE', 'trust');
+    await expectRefusalOf(() => run(folder, [bad.url]), 'CERT_SIGNATURE', 'trust');
     expect(readdirSync(folder)).toEqual([]);
-    expect(good.paths).toEqual([]);
   });
 
-  test('asks the next host when one refuses', async () => {
+  test.each<[string, Partial<ReplicaOptions>, string]>([
+    ['lies', { mode: 'lie' }, 'CERT_SIGNATURE'],
+    ['is signed by a stranger', { secret: STRANGER_SECRET }, 'CERT_SIGNATURE'],
+    ['replays another answer', { mode: 'replay' }, 'REQUEST_ID'],
+    ['refuses', { mode: 'refuse' }, 'NNS_REJECTED'],
+    ['stalls', { mode: 'stall' }, 'NNS_TIMEOUT'],
+    ['hangs', { mode: 'hang' }, 'NNS_TIMEOUT'],
+  ])('asks the next host when one %s, and says why', async (_, options, code) => {
     const folder = scratchFolder();
-    const bad = await replica({ mode: 'refuse' });
-    const { err } = await run(folder, [bad.url, (await replica()).url]);
-    expect(err).toContain('asking the next host');
+    const bad = await replica(options);
+    const { err } = await run(folder, [bad.url, (await replica()).url], { timeout: '1' });
+    expect(err).toMatch(new RegExp(`^${bad.url}: ${code}: .*asking the next host$`, 'm'));
     expect(readdirSync(folder)).toHaveLength(2);
+  });
+
+  test.each<[string, Partial<ReplicaOptions>, string]>([
+    [
+      'the proposal is open',
+      { proposals: [{ ...GOOD_PROPOSAL, status: STATUS.open }] },
+      'PROPOSAL_NOT_EXECUTED',
+    ],
+    ['there is no such proposal', { proposals: [] }, 'PROPOSAL_MISSING'],
+    ['the call was rejected', { mode: 'reject' }, 'PROPOSAL_NOT_REPLIED'],
+  ])('asks nobody else when the network itself says that %s', async (_, options, code) => {
+    const folder = scratchFolder();
+    const first = await replica(options);
+    const second = await replica();
+    await expectRefusalOf(() => run(folder, [first.url, second.url]), code, 'trust');
+    expect(second.paths).toEqual([]);
+    expect(readdirSync(folder)).toEqual([]);
   });
 
   test('escapes the title that it prints', async () => {
@@ -108,12 +132,55 @@ describe('cvm proposal download', () => {
   test('writes nothing when all hosts refuse', async () => {
     const folder = scratchFolder();
     const bad = await replica({ mode: 'refuse' });
-    await expectCvmRejection(() => run(folder, [bad.url]), 'NNS_REJECTED', 'network');
+    await expectRefusalOf(() => run(folder, [bad.url]), 'NNS_REJECTED', 'network');
     expect(readdirSync(folder)).toEqual([]);
   });
 });
 
+describe('a folder that takes no file is found out before anybody is asked', () => {
+  test.each<[string, (folder: string) => void, Record<string, string>, string]>([
+    ['a file', (folder) => writeFileSync(join(folder, 'x'), ''), { outputDir: 'x' }, 'OUTPUT_DIR'],
+    ['below a file', (folder) => writeFileSync(join(folder, 'x'), ''), { outputDir: 'x/y/z' }, 'OUTPUT_DIR'],
+    ['a folder that cannot be written', () => undefined, { outputDir: '/proc/1' }, 'OUTPUT_DIR'],
+    [
+      'a folder in the place of the certificate',
+      (folder) => mkdirSync(join(folder, '139001.cbor')),
+      {},
+      'FILE_NOT_REGULAR',
+    ],
+    [
+      'a folder in the place of the request',
+      (folder) => mkdirSync(join(folder, '139001.request.cbor')),
+      {},
+      'FILE_NOT_REGULAR',
+    ],
+  ])('%s', async (_, prepare, more, code) => {
+    const folder = scratchFolder();
+    prepare(folder);
+    const host = await replica();
+    await expectRefusalOf(() => run(folder, [host.url], more), code, 'usage');
+    expect(host.paths).toEqual([]);
+  });
+
+  test('one that does not exist yet is made', async () => {
+    const folder = scratchFolder();
+    await run(folder, [(await replica()).url], { outputDir: 'a/b' });
+    expect(readdirSync(join(folder, 'a/b'))).toHaveLength(2);
+  });
+});
+
 describe('hosts that are not asked', () => {
+  test('a password in a URL is not repeated', async () => {
+    for (const url of [
+      'https://user:secret@ic0.app',
+      'https://us:er:secret@ic0.app:x',
+      'user:secret@ic0.app',
+    ]) {
+      const error = await expectRefusalOf(() => run(scratchFolder(), [url]), 'NNS_URL', 'usage');
+      expect(showError(error)).not.toContain('secret');
+    }
+  });
+
   test.each([
     ['http on mainnet', 'http://ic0.app', 'mainnet'],
     ['http on this machine for mainnet', 'http://127.0.0.1:1', 'mainnet'],
@@ -126,16 +193,16 @@ describe('hosts that are not asked', () => {
     ['no URL', 'ic0.app', 'mainnet'],
     ['nothing', '', 'mainnet'],
   ])('%s', async (_, url, network) => {
-    await expectCvmRejection(() => run(scratchFolder(), [url], { network }), 'NNS_URL', 'usage');
+    await expectRefusalOf(() => run(scratchFolder(), [url], { network }), 'NNS_URL', 'usage');
   });
 
   test('none at all for dev, where no host is known', async () => {
-    await expectCvmRejection(() => run(scratchFolder(), []), 'NNS_URL', 'usage');
+    await expectRefusalOf(() => run(scratchFolder(), []), 'NNS_URL', 'usage');
   });
 
   test.each(['0x', '-1', '1e3', '18446744073709551616', ''])('a proposal number %s', async (proposal) => {
     const host = await replica();
-    await expectCvmRejection(() => run(scratchFolder(), [host.url], { proposal }), 'OPTION_NUMBER', 'usage');
+    await expectRefusalOf(() => run(scratchFolder(), [host.url], { proposal }), 'OPTION_NUMBER', 'usage');
     expect(host.paths).toEqual([]);
   });
 });

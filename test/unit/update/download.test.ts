@@ -15,10 +15,13 @@ import { startReplica } from '../../nns/server.ts';
 import type { Replica, ReplicaOptions } from '../../nns/server.ts';
 import { STRANGER_SECRET } from '../../nns/signer.ts';
 import { expectCvmRejection } from '../../support/errors.ts';
+import { expectRefusalOf } from '../../support/refusals.ts';
 
-const CALL = '/api/v3/canister/rrkah-fqaaa-aaaaa-aaaaq-cai/call';
+const CALL = '/api/v4/canister/rrkah-fqaaa-aaaaa-aaaaq-cai/call';
+const CALL_V3 = '/api/v3/canister/rrkah-fqaaa-aaaaa-aaaaq-cai/call';
 const CALL_V2 = '/api/v2/canister/rrkah-fqaaa-aaaaa-aaaaq-cai/call';
-const READ_STATE = '/api/v2/canister/rrkah-fqaaa-aaaaa-aaaaq-cai/read_state';
+const READ_STATE = '/api/v3/canister/rrkah-fqaaa-aaaaa-aaaaq-cai/read_state';
+const READ_STATE_V2 = '/api/v2/canister/rrkah-fqaaa-aaaaa-aaaaq-cai/read_state';
 
 const replicas: Replica[] = [];
 
@@ -94,11 +97,26 @@ describe('a download', () => {
     expect(clock.waits).toEqual([500, 750, 1125]);
   });
 
-  test('falls back to the older endpoint, and keeps the request that was answered', async () => {
+  test('falls back to v3 where v4 is not known', async () => {
+    const host = await replica({ mode: 'v3-only' });
+    const { request, facts } = await download(host.url);
+    expect(host.paths).toEqual([CALL, CALL_V3]);
+    expect(callRequestId(readCallContent(request))).toEqual(facts.requestId);
+  });
+
+  test('falls back to v2 where nothing newer is known, asks once only, and keeps the request that was answered', async () => {
     const host = await replica({ mode: 'v2-only' });
     const { request, facts } = await download(host.url);
-    expect(host.paths.slice(0, 3)).toEqual([CALL, CALL_V2, READ_STATE]);
+    expect(host.paths).toEqual([
+      ...[CALL, CALL_V3, CALL_V2],
+      ...[READ_STATE, READ_STATE_V2, READ_STATE_V2, READ_STATE_V2],
+    ]);
     expect(callRequestId(readCallContent(request))).toEqual(facts.requestId);
+  });
+
+  test('takes the answer of a slow host', async () => {
+    const host = await replica({ mode: 'slow' });
+    expect((await download(host.url)).facts.requestBound).toBe(true);
   });
 
   test('tries again after 429, as long as Retry-After says, and after 503', async () => {
@@ -113,6 +131,39 @@ describe('a download', () => {
     await download(host.url, { wait: clock.wait });
     expect(clock.waits).toEqual([7000, 2000]);
   });
+
+  test('understands a Retry-After that is a date, by the clock of the host', async () => {
+    const clock = clockless();
+    const host = await replica({
+      intercept: (_, response, seen) => {
+        if (seen > 1) return false;
+        response.writeHead(503, {
+          date: 'Mon, 02 Feb 2026 02:40:00 GMT',
+          'retry-after': 'Mon, 02 Feb 2026 02:40:09 GMT',
+        });
+        response.end();
+        return true;
+      },
+    });
+    await download(host.url, { wait: clock.wait });
+    expect(clock.waits).toEqual([9000]);
+  });
+
+  test.each(['soon', '-5', 'Mon, 02 Feb 1990 02:40:09 GMT', '1e9'])(
+    'falls back to its own pause for the Retry-After %s',
+    async (value) => {
+      const clock = clockless();
+      const host = await replica({
+        intercept: (_, response, seen) => {
+          if (seen > 1) return false;
+          response.writeHead(429, { 'retry-after': value }).end();
+          return true;
+        },
+      });
+      await download(host.url, { wait: clock.wait });
+      expect(clock.waits).toEqual([1000]);
+    },
+  );
 
   test('does not wait for an hour because a host says so', async () => {
     const clock = clockless();
@@ -138,12 +189,12 @@ describe('a download', () => {
 describe('what comes back is believed only after verification', () => {
   test('an answer by a stranger is refused', async () => {
     const host = await replica({ secret: STRANGER_SECRET });
-    await expectCvmRejection(() => download(host.url), 'CERT_SIGNATURE', 'trust');
+    await expectRefusalOf(() => download(host.url), 'CERT_SIGNATURE', 'trust');
   });
 
   test('an answer of the dev network is refused on mainnet', async () => {
     const host = await replica();
-    await expectCvmRejection(() => download(host.url, { network: 'mainnet' }), 'CERT_SIGNATURE', 'trust');
+    await expectRefusalOf(() => download(host.url, { network: 'mainnet' }), 'CERT_SIGNATURE', 'trust');
   });
 
   test('a sound answer to another request is refused: an old certificate cannot be replayed', async () => {
@@ -152,22 +203,32 @@ describe('what comes back is believed only after verification', () => {
       ['certificate', signProposal(GOOD_PROPOSAL).certificate],
     ]);
     const host = await replica(answering(encodeCbor(body, true)));
-    await expectCvmRejection(() => download(host.url), 'REQUEST_ID', 'trust');
+    await expectRefusalOf(() => download(host.url), 'REQUEST_ID', 'trust');
+  });
+
+  test('an answer that was changed after it was signed is refused', async () => {
+    const host = await replica({ mode: 'lie' });
+    await expectRefusalOf(() => download(host.url), 'CERT_SIGNATURE', 'trust');
+  });
+
+  test('a good answer to another call is refused, before a word of it is believed', async () => {
+    const host = await replica({ mode: 'replay', proposals: [] });
+    await expectRefusalOf(() => download(host.url), 'REQUEST_ID', 'trust');
   });
 
   test('a proposal that does not exist is refused', async () => {
     const host = await replica({ proposals: [] });
-    await expectCvmRejection(() => download(host.url), 'PROPOSAL_MISSING', 'trust');
+    await expectRefusalOf(() => download(host.url), 'PROPOSAL_MISSING', 'trust');
   });
 
   test('a proposal that is still open is refused', async () => {
     const host = await replica({ proposals: [{ ...GOOD_PROPOSAL, status: STATUS.open }] });
-    await expectCvmRejection(() => download(host.url), 'PROPOSAL_NOT_EXECUTED', 'trust');
+    await expectRefusalOf(() => download(host.url), 'PROPOSAL_NOT_EXECUTED', 'trust');
   });
 
   test('a certified rejection is refused with its message', async () => {
     const host = await replica({ mode: 'reject' });
-    const error = await expectCvmRejection(() => download(host.url), 'PROPOSAL_NOT_REPLIED', 'trust');
+    const error = await expectRefusalOf(() => download(host.url), 'PROPOSAL_NOT_REPLIED', 'trust');
     expect(error.facts).toContainEqual(['reject message', 'the canister trapped']);
   });
 });
@@ -175,7 +236,7 @@ describe('what comes back is believed only after verification', () => {
 describe('a failing network is told as such', () => {
   test('a refusal before the call ran', async () => {
     const host = await replica({ mode: 'refuse' });
-    const error = await expectCvmRejection(() => download(host.url), 'NNS_REJECTED', 'network');
+    const error = await expectRefusalOf(() => download(host.url), 'NNS_REJECTED', 'network');
     expect(error.facts).toEqual([
       ['reject code', '1'],
       ['reject message', 'the subnet is overloaded'],
@@ -186,13 +247,13 @@ describe('a failing network is told as such', () => {
     const host = await replica();
     await host.close();
     const clock = clockless();
-    await expectCvmRejection(() => download(host.url, { wait: clock.wait }), 'NNS_UNREACHABLE', 'network');
+    await expectRefusalOf(() => download(host.url, { wait: clock.wait }), 'NNS_UNREACHABLE', 'network');
     expect(clock.waits).toEqual([1000, 2000, 4000]);
   });
 
   test('a host that is down all the time', async () => {
     const host = await replica(answering(new Uint8Array(), 503));
-    const error = await expectCvmRejection(() => download(host.url), 'NNS_HTTP_STATUS', 'network');
+    const error = await expectRefusalOf(() => download(host.url), 'NNS_HTTP_STATUS', 'network');
     expect(host.paths).toHaveLength(4);
     expect(error.facts).toContainEqual(['status', '503 Service Unavailable']);
   });
@@ -206,8 +267,32 @@ describe('a failing network is told as such', () => {
         return true;
       },
     });
-    await expectCvmRejection(() => download(host.url), 'NNS_UNREACHABLE', 'network');
+    const error = await expectRefusalOf(() => download(host.url), 'NNS_REDIRECT', 'network');
+    expect(error.facts).toContainEqual(['leads to', `${good.url}${CALL}`]);
+    expect(host.paths).toHaveLength(1);
     expect(good.paths).toEqual([]);
+  });
+
+  test('a host that takes the request and never answers, after four tries', async () => {
+    const host = await replica({ mode: 'hang' });
+    const error = await expectRefusalOf(
+      () => download(host.url, { requestTimeoutMs: 50 }),
+      'NNS_UNREACHABLE',
+      'network',
+    );
+    expect(error.facts).toContainEqual(['reason', 'no answer within 0.05 s']);
+    expect(host.paths).toHaveLength(4);
+  });
+
+  test('a host that sends the head and never the body', async () => {
+    const host = await replica({
+      intercept: (_, response) => {
+        response.writeHead(200, { 'content-length': '100' });
+        response.write('x');
+        return true;
+      },
+    });
+    await expectRefusalOf(() => download(host.url, { requestTimeoutMs: 50 }), 'NNS_UNREACHABLE', 'network');
   });
 
   test('a host that cuts the connection', async () => {
@@ -219,12 +304,12 @@ describe('a failing network is told as such', () => {
         return true;
       },
     });
-    await expectCvmRejection(() => download(host.url), 'NNS_UNREACHABLE', 'network');
+    await expectRefusalOf(() => download(host.url), 'NNS_UNREACHABLE', 'network');
   });
 
   test('an answer that does not end is cut off', async () => {
     const host = await replica(answering(new Uint8Array(RESPONSE_LIMIT_BYTES + 1)));
-    await expectCvmRejection(() => download(host.url), 'NNS_RESPONSE_SIZE', 'network');
+    await expectRefusalOf(() => download(host.url), 'NNS_RESPONSE_SIZE', 'network');
     expect(host.paths).toHaveLength(1);
   });
 
@@ -240,12 +325,12 @@ describe('a failing network is told as such', () => {
     ['200 with lists nested too deep for the agent', new Uint8Array(100_000).fill(0x81), 200],
   ])('%s', async (_, body, status) => {
     const host = await replica(answering(body, status));
-    await expectCvmRejection(() => download(host.url), 'NNS_PROTOCOL', 'network');
+    await expectRefusalOf(() => download(host.url), 'NNS_PROTOCOL', 'network');
   });
 
   test('a certificate that is none is malformed', async () => {
     const host = await replica(answering(encodeCbor(new Map([['certificate', Uint8Array.of(0xa0)]]))));
-    await expectCvmRejection(() => download(host.url), 'CERT_FIELD_MISSING', 'format');
+    await expectRefusalOf(() => download(host.url), 'CERT_FIELD_MISSING', 'format');
   });
 
   test('an interrupt ends polling that would never end, with the reason of whoever interrupted', async () => {
