@@ -28,10 +28,10 @@ export async function main(name: string, summary: string, table: readonly Comman
   } catch (thrown) {
     const error = asCvmError(thrown);
     if (argv.includes('--json')) writeOut(errorJson(error));
-    process.stderr.write(showError(error));
+    code = exitCodeOf(error);
+    process.stderr.write(showError(error, code));
     if (error.kind === 'bug' && error.cause instanceof Error)
       process.stderr.write(`${error.cause.stack ?? ''}\n`);
-    code = exitCodeOf(error);
   }
   // Both streams may still hold bytes when they are pipes; idle sockets must not keep the process alive.
   process.stdout.write('', () => process.stderr.write('', () => process.exit(code)));
@@ -63,12 +63,12 @@ const isOutputFile = ((): boolean => {
 })();
 
 /** @throws CvmError usage OUTPUT_WRITE */
-function writeOut(text: string): void {
+function writeOut(content: string | Uint8Array): void {
   if (!isOutputFile) {
-    process.stdout.write(text);
+    process.stdout.write(content);
     return;
   }
-  const bytes = Buffer.from(text, 'utf8');
+  const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
   try {
     for (let done = 0; done < bytes.length;) done += writeSync(1, bytes, done);
   } catch (cause) {
