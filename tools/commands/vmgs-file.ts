@@ -65,8 +65,8 @@ export async function withStore<T>(
 }
 
 /** {@link withStore} for changes: a store that a key belongs to may be changed with that key alone. */
-export async function requireUnlocked(store: Store): Promise<Store> {
-  if (!isEncryptedStore(store) || store.unlocked !== undefined) return Promise.resolve(store);
+export function requireUnlocked(store: Store): void {
+  if (!isEncryptedStore(store) || store.unlocked !== undefined) return;
   throw usageError('VMGS_LOCKED', 'the store is encrypted, and no key is given', {
     mend: 'add --key-path: what is done without the key leaves its tables stale',
   });

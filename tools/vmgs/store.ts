@@ -107,7 +107,7 @@ export function unlock(source: ByteSource, store: Store, key: Uint8Array): Store
   }
   const used = store.header.slots.filter(isUsed).length;
   throw mismatchError('VMGS_KEY_WRONG', 'the key does not open the store', {
-    facts: [['keys that do', used]],
+    facts: [['keys of the store', used]],
     mend: 'give the file with the key that the store was encrypted with',
   });
 }
