@@ -54,7 +54,7 @@ export async function putVariables(
   options: OptionValues,
   io: Io,
 ): Promise<void> {
-  const limit = flagOption(options, 'truncate') ? 32 : Infinity;
+  const limit = flagOption(options, 'truncate') ? 16 : Infinity;
   const json = { variables: variables.map((variable) => variableJson(variable)) };
   const text = variables.map((variable) => `${variableText(variable, limit)}\n`).join('');
   const output = aliasedText(options, 'outputPath', 'outpath');
