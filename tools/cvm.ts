@@ -5,6 +5,7 @@
 import { fstatSync, writeSync } from 'node:fs';
 import type { Command as CommanderCommand } from 'commander';
 import type { Command, CommandEntry, Io, OptionValues } from './commands/command.ts';
+import { plainCall } from './commands/plain-words.ts';
 import { onPendingFiles, removePendingFiles } from './commands/pending-files.ts';
 import { CvmError, EXIT_CODES, usageError } from './errors.ts';
 import { nearestWord } from './nearest.ts';
@@ -107,15 +108,18 @@ async function dispatch(
     writeOut(`${name} ${VERSION}\n`);
     return 0;
   }
-  const { Command: Commander } = await import('commander');
   const entry = table.find((candidate) => wordsOf(candidate).every((word, i) => word === argv[i]));
   if (entry !== undefined) {
     const { command } = await entry.load();
     onCommand(command);
     const words = argv.slice(wordsOf(entry).length);
+    const call = plainCall(command, words);
+    if (call !== undefined) return await command.run(call.args, call.options, processIo());
+    const { Command: Commander } = await import('commander');
     return await runCommand(new Commander(`${name} ${entry.noun} ${entry.verb}`), command, words);
   }
   refuseUnknown(name, table, noun, verb, argv[2]);
+  const { Command: Commander } = await import('commander');
   const program = overview(new Commander(name), summary, table);
   return await parse(program, argv, () => Promise.resolve(0));
 }
