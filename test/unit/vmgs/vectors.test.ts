@@ -16,7 +16,7 @@ import { verifyVmgs } from '../../../tools/vmgs/verify.ts';
 import { wrapVhd } from '../../../tools/vmgs/vhd.ts';
 import { expectCvmError } from '../../support/errors.ts';
 
-/** The vectors of a model program that shares no code with this one; see test/vectors/vmgs. */
+/** Vectors P and E come from a model program that shares no code with this one or with openvmm. */
 const MARKER = encodeMarker({
   ...DEFAULT_MARKER,
   provisioner: 'openhcl',
