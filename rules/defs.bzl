@@ -11,6 +11,7 @@ load("//rules/private:records.bzl", _cvm_not_for_production = "cvm_not_for_produ
 load("//rules/private:tree.bzl", _cvm_initrd = "cvm_initrd", _cvm_tree = "cvm_tree")
 load("//rules/private:update_image.bzl", _cvm_disk_image = "cvm_disk_image", _cvm_update_image = "cvm_update_image")
 load("//rules/private:validation.bzl", _cvm_validation = "cvm_validation")
+load("//rules/private:vmgs.bzl", _vmgs_image = "vmgs_image", _vmgs_verify_test = "vmgs_verify_test")
 
 cvm_boot_args = _cvm_boot_args
 cvm_boot_files = _cvm_boot_files
@@ -29,3 +30,5 @@ cvm_tree = _cvm_tree
 cvm_update_image = _cvm_update_image
 cvm_validation = _cvm_validation
 cvm_version = _cvm_version
+vmgs_image = _vmgs_image
+vmgs_verify_test = _vmgs_verify_test

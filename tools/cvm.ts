@@ -5,6 +5,7 @@
 import { fstatSync, writeSync } from 'node:fs';
 import type { Command as CommanderCommand } from 'commander';
 import type { Command, CommandEntry, Io, OptionValues } from './commands/command.ts';
+import { plainCall } from './commands/plain-words.ts';
 import { onPendingFiles, removePendingFiles } from './commands/pending-files.ts';
 import { CvmError, EXIT_CODES, usageError } from './errors.ts';
 import { nearestWord } from './nearest.ts';
@@ -28,10 +29,10 @@ export async function main(name: string, summary: string, table: readonly Comman
   } catch (thrown) {
     const error = asCvmError(thrown);
     if (argv.includes('--json')) writeOut(errorJson(error));
-    process.stderr.write(showError(error));
+    code = exitCodeOf(error);
+    process.stderr.write(showError(error, code));
     if (error.kind === 'bug' && error.cause instanceof Error)
       process.stderr.write(`${error.cause.stack ?? ''}\n`);
-    code = exitCodeOf(error);
   }
   // Both streams may still hold bytes when they are pipes; idle sockets must not keep the process alive.
   process.stdout.write('', () => process.stderr.write('', () => process.exit(code)));
@@ -63,12 +64,12 @@ const isOutputFile = ((): boolean => {
 })();
 
 /** @throws CvmError usage OUTPUT_WRITE */
-function writeOut(text: string): void {
+function writeOut(content: string | Uint8Array): void {
   if (!isOutputFile) {
-    process.stdout.write(text);
+    process.stdout.write(content);
     return;
   }
-  const bytes = Buffer.from(text, 'utf8');
+  const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
   try {
     for (let done = 0; done < bytes.length;) done += writeSync(1, bytes, done);
   } catch (cause) {
@@ -107,15 +108,18 @@ async function dispatch(
     writeOut(`${name} ${VERSION}\n`);
     return 0;
   }
-  const { Command: Commander } = await import('commander');
   const entry = table.find((candidate) => wordsOf(candidate).every((word, i) => word === argv[i]));
   if (entry !== undefined) {
     const { command } = await entry.load();
     onCommand(command);
     const words = argv.slice(wordsOf(entry).length);
+    const call = plainCall(command, words);
+    if (call !== undefined) return await command.run(call.args, call.options, processIo());
+    const { Command: Commander } = await import('commander');
     return await runCommand(new Commander(`${name} ${entry.noun} ${entry.verb}`), command, words);
   }
   refuseUnknown(name, table, noun, verb, argv[2]);
+  const { Command: Commander } = await import('commander');
   const program = overview(new Commander(name), summary, table);
   return await parse(program, argv, () => Promise.resolve(0));
 }

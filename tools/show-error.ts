@@ -14,13 +14,14 @@ export function asCvmError(thrown: unknown): CvmError {
 /**
  * An error for people: code and exit code first, then the facts in two columns, the nearest miss and the mend.
  * Every text that came from outside is escaped here.
+ * @param exitCode what the process ends with, where a command has codes of its own
  */
-export function showError(error: CvmError): string {
+export function showError(error: CvmError, exitCode = error.exitCode): string {
   const rows: (readonly [string, string])[] = error.facts.map(([name, value]) => [name, String(value)]);
   if (error.nearest !== undefined) rows.push(['nearest', error.nearest]);
   if (error.mend !== undefined) rows.push(['mend', error.mend]);
   const width = Math.max(0, ...rows.map(([name]) => name.length));
-  const lines = [`error ${error.code} (exit ${error.exitCode}): ${showText(error.message)}`];
+  const lines = [`error ${error.code} (exit ${exitCode}): ${showText(error.message)}`];
   for (const [name, value] of rows) lines.push(`  ${showText(name).padEnd(width)}  ${showText(value)}`);
   return `${lines.join('\n')}\n`;
 }

@@ -3,6 +3,8 @@
  * Nothing here passes or fails; figures of one machine are worth nothing on another, their ratios are.
  */
 import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 
@@ -53,6 +55,28 @@ const certificate = time(21, cvm, [
   'test/vectors/nns/testkey-executed-proposal.cbor',
 ]);
 const { ours, theirs } = await timeCertificates();
+
+// A store of 4 MiB with a marker and three files, against a bare Node.js that writes the same bytes; and a store of 4 GiB.
+const folder = mkdtempSync(join(tmpdir(), 'cvm-bench-'));
+const store = join(folder, 'guest.vmgs');
+const copy = join(folder, 'copy.vmgs');
+const large = join(folder, 'large.vmgs');
+const files = [1, 2, 3].flatMap((id) => {
+  const path = join(folder, `${id}`);
+  writeFileSync(path, new Uint8Array(20_000).fill(id));
+  return ['--file', `${id}=${path}`];
+});
+const create = ['vmgs', 'create', store, '--force-create', '--marker', ...files];
+const vmgs = time(21, cvm, create, () => {
+  rmSync(store, { force: true });
+});
+const script = `const fs = require('node:fs'); fs.writeFileSync(${JSON.stringify(copy)}, fs.readFileSync(${JSON.stringify(store)}));`;
+const sameBytes = time(21, process.execPath, ['-e', script]);
+writeFileSync(large, readFileSync(store).subarray(0, -512));
+truncateSync(large, 2 ** 32);
+const list = time(11, cvm, ['vmgs', 'list', '--raw', large]);
+rmSync(folder, { recursive: true });
+
 const clean = time(3, './bazelw', ['build', image], bazel('clean'));
 bazel('build', '//tools:cvm')();
 const nothing = time(5, './bazelw', ['build', image]);
@@ -63,6 +87,9 @@ const rows: readonly Row[] = [
   { name: 'cvm --help', seconds: help, against: median(node) },
   { name: 'cvm proposal verify', seconds: verify, against: median(node) },
   { name: 'cvm certificate verify', seconds: certificate, against: median(node) },
+  { name: 'node writes 4 MiB', seconds: sameBytes, against: median(node) },
+  { name: 'cvm vmgs create, those 4 MiB', seconds: vmgs, against: median(sameBytes) },
+  { name: 'cvm vmgs list, 4 GiB', seconds: list, against: median(node) },
   { name: 'no-op build of update-img', seconds: nothing, against: median(clean) },
   { name: 'clean build of update-img', seconds: clean },
 ];

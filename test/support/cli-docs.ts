@@ -23,7 +23,7 @@ command has \`--help\`. An output file appears whole or not at all.
 
 const PEERS = `
 A command that stands in for another tool uses that tool's exit codes: \`snp measure\` ends with 0, 1 or 2 as
-sev-snp-measure does. With \`--json\` an error is one object on standard output that carries the house's code, kind and
+sev-snp-measure does; the \`vmgs\` commands with vmgstool's 0 to 7, and with 64 for a wrong call. With \`--json\` an error is one object on standard output that carries the house's code, kind and
 exit code.
 
 ## Commands

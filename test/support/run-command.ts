@@ -47,8 +47,8 @@ export async function runCommand(
   let out = '';
   let err = '';
   const io: Io = {
-    out: (text) => {
-      out += text;
+    out: (content) => {
+      out += typeof content === 'string' ? content : Buffer.from(content).toString('latin1');
     },
     err: (text) => {
       err += text;

@@ -167,4 +167,16 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     summary: 'recompute a dm-verity hash tree and compare',
     load: () => import('./verity-verify.ts'),
   },
+  {
+    noun: 'vmgs',
+    verb: 'create',
+    summary: 'make a VMGS file',
+    load: () => import('./vmgs-create.ts'),
+  },
+  {
+    noun: 'vmgs',
+    verb: 'verify',
+    summary: 'check a VMGS file and tell what OpenHCL would do with it',
+    load: () => import('./vmgs-verify.ts'),
+  },
 ];

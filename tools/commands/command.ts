@@ -22,7 +22,8 @@ export type OptionValues = Readonly<Record<string, string | boolean | readonly s
 
 /** Everything outside that a command may touch, besides files. */
 export interface Io {
-  out(text: string): void;
+  /** Text, or bytes as they are. */
+  out(content: string | Uint8Array): void;
   err(text: string): void;
   /** The folder that relative paths are resolved against. */
   readonly cwd: string;

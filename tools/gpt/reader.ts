@@ -1,5 +1,5 @@
-import { crc32 } from 'node:zlib';
 import { equalBytes } from '../bytes/compare.ts';
+import { crc32 } from '../bytes/crc32.ts';
 import { guidFromBytes } from '../bytes/guid.ts';
 import { joinU32, readU16, readU32, readU8 } from '../bytes/little-endian.ts';
 import { sliceSource, type ByteSource } from '../bytes/source.ts';

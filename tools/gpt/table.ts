@@ -2,7 +2,8 @@
  * GUID partition tables: protective MBR, primary and backup header, 128 entries each.
  * Source: UEFI specification 2.10, sections 5.2.3 (protective MBR) and 5.3 (GPT disk layout). Sectors of 512 bytes.
  */
-import { crc32 } from 'node:zlib';
+
+import { crc32 } from '../bytes/crc32.ts';
 import { guidToBytes } from '../bytes/guid.ts';
 import { writeU16, writeU32 } from '../bytes/little-endian.ts';
 import { sparseSource, sourceFromBytes, type ByteSource } from '../bytes/source.ts';

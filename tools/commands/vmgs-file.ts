@@ -1,0 +1,142 @@
+/** Opening VMGS files, and bringing changes to them in an order that survives a power cut at any point. */
+import { randomBytes } from 'node:crypto';
+import { closeSync, fstatSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import { CHUNK_BYTES, readAll, sliceSource, type ByteSource } from '../bytes/source.ts';
+import { usageError } from '../errors.ts';
+import { checkKey } from '../vmgs/cipher.ts';
+import { KEY_BYTES } from '../vmgs/header.ts';
+import type { StoreGeometry } from '../vmgs/layout.ts';
+import { randomSecrets, SEED_MAX_BYTES, seededSecrets, type Secrets } from '../vmgs/secrets.ts';
+import { isEncryptedStore, openStore, unlock, type Store } from '../vmgs/store.ts';
+import type { Change, Step } from '../vmgs/update.ts';
+import { readVhdFooter, VHD_SECTOR_BYTES, type VhdFooter } from '../vmgs/vhd.ts';
+import type { Io, OptionValues } from './command.ts';
+import { fileError, openFile, resolvePath, type OpenFile } from './files.ts';
+import { textOption } from './options.ts';
+import { filePathOf, keyPathOf, rawSectorBytes } from './vmgs-options.ts';
+
+/** A VMGS file that is open for reading. */
+export interface VmgsFile {
+  readonly path: string;
+  /** The whole file, footer and all. */
+  readonly file: OpenFile;
+  /** The store's bytes. */
+  readonly source: ByteSource;
+  readonly geometry: StoreGeometry;
+  /** Undefined for a raw store. */
+  readonly footer: VhdFooter | undefined;
+}
+
+/**
+ * Opens the file that a call names and hands it over; closes it afterwards. Never writes.
+ * @throws CvmError those of `openFile` and `readVhdFooter`
+ */
+export async function withVmgsFile<T>(
+  io: Io,
+  args: readonly string[],
+  options: OptionValues,
+  use: (vmgs: VmgsFile) => T | Promise<T>,
+): Promise<T> {
+  const raw = rawSectorBytes(options);
+  const path = resolvePath(io, filePathOf(args, options));
+  const file = openFile(path);
+  try {
+    const footer = raw === undefined ? readVhdFooter(file) : undefined;
+    const storeBytes = footer?.currentBytes ?? file.sizeBytes;
+    const geometry: StoreGeometry = { storeBytes, sectorBytes: raw ?? VHD_SECTOR_BYTES };
+    return await use({ path, file, source: sliceSource(file, 0, storeBytes), geometry, footer });
+  } finally {
+    file.close();
+  }
+}
+
+/** {@link withVmgsFile} with the store in it, unlocked when the call has a key. */
+export async function withStore<T>(
+  io: Io,
+  args: readonly string[],
+  options: OptionValues,
+  use: (store: Store, vmgs: VmgsFile) => T | Promise<T>,
+): Promise<T> {
+  return withVmgsFile(io, args, options, (vmgs) => {
+    const key = readKey(io, keyPathOf(options));
+    const store = openStore(vmgs.source, vmgs.geometry);
+    return use(key === undefined ? store : unlock(vmgs.source, store, key), vmgs);
+  });
+}
+
+/** {@link withStore} for changes: a store that a key belongs to may be changed with that key alone. */
+export function requireUnlocked(store: Store): void {
+  if (!isEncryptedStore(store) || store.unlocked !== undefined) return;
+  throw usageError('VMGS_LOCKED', 'the store is encrypted, and no key is given', {
+    mend: 'add --key-path: what is done without the key leaves its tables stale',
+  });
+}
+
+/**
+ * A key file: 32 raw bytes. The key is never shown.
+ * @throws CvmError usage VMGS_KEY_LENGTH | VMGS_KEY_ZERO, and those of `openFile`
+ */
+export function readKey(io: Io, path: string | undefined): Uint8Array | undefined {
+  return path === undefined ? undefined : checkKey(readSmall(io, path, KEY_BYTES + 1), `the key of ${path}`);
+}
+
+/** The file of `--seed-path`. @throws CvmError usage VMGS_SEED, when it is used */
+export function readSeed(io: Io, options: OptionValues): Uint8Array | undefined {
+  const path = textOption(options, 'seedPath');
+  return path === undefined ? undefined : readSmall(io, path, SEED_MAX_BYTES + 1);
+}
+
+/** Fresh random keys, or those of the seed that the call gives. */
+export function secretsOf(io: Io, options: OptionValues): Secrets {
+  const seed = readSeed(io, options);
+  return seed === undefined
+    ? randomSecrets((length) => new Uint8Array(randomBytes(length)))
+    : seededSecrets(seed);
+}
+
+/** The first bytes of a file: enough to see that it is too long. */
+function readSmall(io: Io, path: string, limitBytes: number): Uint8Array {
+  const file = openFile(resolvePath(io, path));
+  try {
+    const head = sliceSource(file, 0, Math.min(file.sizeBytes, limitBytes));
+    return readAll(head, limitBytes, path).slice();
+  } finally {
+    file.close();
+  }
+}
+
+/**
+ * Brings a change to the file: its writes and its flushes, in their order. A process or a machine that stops in between
+ * leaves the old state or the new one.
+ * @param changes all of them; nothing is written before the file is open
+ * @throws CvmError usage FILE_ACCESS | FILE_CHANGED
+ */
+export function applyChange({ path, file }: VmgsFile, ...changes: readonly Change[]): void {
+  let handle: number | undefined;
+  try {
+    handle = openSync(path, 'r+');
+    const { size } = fstatSync(handle);
+    if (size !== file.sizeBytes) {
+      throw usageError('FILE_CHANGED', 'the file changed while it was read', { facts: [['path', path]] });
+    }
+    for (const { steps } of changes) for (const step of steps) applyStep(handle, step);
+  } catch (cause) {
+    throw fileError(path, 'write', cause);
+  } finally {
+    if (handle !== undefined) closeSync(handle);
+  }
+}
+
+function applyStep(handle: number, step: Step): void {
+  if (step.kind === 'flush') {
+    fsyncSync(handle);
+    return;
+  }
+  const { offset, data } = step;
+  for (let at = 0; at < data.sizeBytes; at += CHUNK_BYTES) {
+    const bytes = data.read(at, Math.min(CHUNK_BYTES, data.sizeBytes - at));
+    for (let done = 0; done < bytes.length;) {
+      done += writeSync(handle, bytes, done, bytes.length - done, offset + at + done);
+    }
+  }
+}

@@ -1,0 +1,91 @@
+import { usageError } from '../errors.ts';
+import { showFileId } from '../vmgs/file-ids.ts';
+import { isEncryptedFile, isEncryptedStore, type Store } from '../vmgs/store.ts';
+import { requireFileId, writeFile } from '../vmgs/update.ts';
+import type { Command } from './command.ts';
+import { openFile, resolvePath } from './files.ts';
+import { flagOption } from './options.ts';
+import { applyChange, secretsOf, withStore } from './vmgs-file.ts';
+import {
+  aliasedFlag,
+  aliasedText,
+  COMMON_OPTIONS,
+  DATA_PATH_OPTIONS,
+  EXIT_CODES_TEXT,
+  FILE_ARGUMENT,
+  FILE_ID_OPTIONS,
+  FILE_OPTIONS,
+  fileIdOf,
+  KEY_OPTIONS,
+  OVERWRITE_OPTIONS,
+  print,
+  required,
+  SEED_OPTION,
+  vmgsExitCode,
+} from './vmgs-options.ts';
+
+export const command: Command = {
+  summary: 'write a file into a VMGS store',
+  description:
+    'Writes --data-path under a file id: encrypted with the key, plain without. Whatever stops it, the store holds the ' +
+    `old file or the new one. ${EXIT_CODES_TEXT}`,
+  arguments: [FILE_ARGUMENT],
+  options: [
+    ...FILE_OPTIONS,
+    ...DATA_PATH_OPTIONS('file to read'),
+    ...FILE_ID_OPTIONS,
+    ...KEY_OPTIONS,
+    { flags: '--plain', description: 'with the key: store the file plain all the same' },
+    ...OVERWRITE_OPTIONS,
+    SEED_OPTION,
+    ...COMMON_OPTIONS,
+  ],
+  exitCode: vmgsExitCode,
+
+  async run(args, options, io) {
+    const id = fileIdOf(options);
+    const path = resolvePath(io, required(aliasedText(options, 'dataPath', 'datapath'), '--data-path'));
+    await withStore(io, args, options, async (store, vmgs) => {
+      requireFileId(id);
+      requireFree(store, id, aliasedFlag(options, 'allowOverwrite', 'allowoverwrite'));
+      requireNotStale(store, id);
+      const encrypt = store.unlocked !== undefined && !flagOption(options, 'plain');
+      const content = openFile(path);
+      try {
+        const change = writeFile(store, { id, content, encrypt }, secretsOf(io, options));
+        applyChange(vmgs, change);
+        const { sequence } = change.store.header;
+        const json = { file: vmgs.path, id, sizeBytes: content.sizeBytes, sequence };
+        await print(io, options, { ...json, encrypted: isEncryptedFile(change.store, id) }, '');
+      } finally {
+        content.close();
+      }
+    });
+    return 0;
+  },
+};
+
+/** As vmgstool has it, an empty file may be replaced. @throws CvmError usage VMGS_FILE_EXISTS */
+export function requireFree(store: Store, id: number, isAllowed: boolean): void {
+  const entry = store.files[id];
+  if (isAllowed || entry === undefined || entry.sizeBytes === 0) return;
+  throw usageError('VMGS_FILE_EXISTS', 'the store has a file of this id already', {
+    facts: [
+      ['file id', showFileId(id)],
+      ['size', `${entry.sizeBytes} bytes`],
+    ],
+    mend: 'add --allow-overwrite to replace it',
+  });
+}
+
+/**
+ * Refuses what would become unreadable: the extended table of a locked store still calls the id encrypted.
+ * @throws CvmError usage VMGS_LOCKED
+ */
+export function requireNotStale(store: Store, id: number): void {
+  if (!isEncryptedStore(store) || store.unlocked !== undefined || !isEncryptedFile(store, id)) return;
+  throw usageError('VMGS_LOCKED', 'an encrypted file cannot be replaced without the key', {
+    facts: [['file id', showFileId(id)]],
+    mend: 'add --key-path; with --plain the new file is stored plain',
+  });
+}
