@@ -83,7 +83,7 @@ CvmProposalInfo = provider(
         "certificate": "File: the certificate as it goes onto the boot partition",
         "facts": "File: what was verified, as JSON",
         "network": "string: mainnet or dev",
-        "request": "File: the request that the certificate answers; None on dev, when it is not at hand",
+        "request": "File: the request that the certificate answers; None when it is not at hand, which the verification refuses on mainnet",
     },
 )
 
@@ -92,7 +92,7 @@ def cvm_proposal_info(certificate, request, facts, network):
 
     Args:
       certificate: File
-      request: File, or None on dev
+      request: File, or None
       facts: File
       network: mainnet or dev
     Returns:
@@ -101,7 +101,7 @@ def cvm_proposal_info(certificate, request, facts, network):
     for field, value in [("certificate", certificate), ("facts", facts)]:
         _check("CvmProposalInfo", field, value, "File")
     _check_network("CvmProposalInfo", network)
-    if request != None or network == "mainnet":
+    if request != None:
         _check("CvmProposalInfo", "request", request, "File")
     return CvmProposalInfo(certificate = certificate, request = request, facts = facts, network = network)
 

@@ -68,6 +68,21 @@ describe('a certificate of the root subnet', () => {
     expectRefusal(() => verify(good, CANISTER, rootKeyOf({ network: 'mainnet' })), 'CERT_SIGNATURE', 'trust');
   });
 
+  test('is refused under something that is no key, as the step that it is', () => {
+    for (const [rootKey, code] of [
+      [ROOT_KEY.subarray(1), 'KEY_LENGTH'],
+      [ROOT_KEY.map((byte, i) => (i === 4 ? byte ^ 1 : byte)), 'KEY_PREFIX'],
+    ] as const) {
+      const log = new StageLog();
+      expectRefusal(
+        () => verifyCertificate({ certificate: good, rootKey, canisterId: CANISTER, log }),
+        code,
+        'format',
+      );
+      expect(log.stages.at(-1)).toMatchObject({ name: 'root key', ok: false });
+    }
+  });
+
   test('is refused when a stranger signed it', () => {
     const forged = makeCertificate({ tree: answer, secret: STRANGER_SECRET });
     expectRefusal(() => verify(forged), 'CERT_SIGNATURE', 'trust');
