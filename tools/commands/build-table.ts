@@ -6,6 +6,18 @@ import type { CommandEntry } from './command.ts';
  */
 export const BUILD_COMMANDS: readonly CommandEntry[] = [
   {
+    noun: 'coconut',
+    verb: 'check',
+    summary: 'check COCONUT-SVSM build recipes',
+    load: () => import('./coconut-check.ts'),
+  },
+  {
+    noun: 'coconut',
+    verb: 'plan',
+    summary: 'show the commands that a COCONUT-SVSM build runs',
+    load: () => import('./coconut-plan.ts'),
+  },
+  {
     noun: 'ext4',
     verb: 'build',
     summary: 'write an ext4 image from a tar archive',
@@ -106,6 +118,24 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     verb: 'kernel',
     summary: 'make a kernel that prints its command line and powers off',
     load: () => import('./miniature-kernel.ts'),
+  },
+  {
+    noun: 'packit',
+    verb: 'list',
+    summary: 'list the files of a packit archive',
+    load: () => import('./packit-list.ts'),
+  },
+  {
+    noun: 'packit',
+    verb: 'pack',
+    summary: 'make a packit archive of a folder or of files',
+    load: () => import('./packit-pack.ts'),
+  },
+  {
+    noun: 'packit',
+    verb: 'unpack',
+    summary: 'take a packit archive apart',
+    load: () => import('./packit-unpack.ts'),
   },
   {
     noun: 'proposal',
