@@ -96,6 +96,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     load: () => import('./guestos-validate.ts'),
   },
   {
+    noun: 'igvm',
+    verb: 'measure',
+    summary: 'compute the launch digest of an IGVM file',
+    load: () => import('./igvm-measure.ts'),
+  },
+  {
     noun: 'lock',
     verb: 'fail',
     summary: 'fail with the error of a lock that cannot be used',
