@@ -7,6 +7,12 @@ import type { CommandEntry } from './command.ts';
 export const BUILD_COMMANDS: readonly CommandEntry[] = [
   {
     noun: 'coconut',
+    verb: 'assemble',
+    summary: 'build the IGVM files of a COCONUT-SVSM recipe from given parts',
+    load: () => import('./coconut-assemble.ts'),
+  },
+  {
+    noun: 'coconut',
     verb: 'check',
     summary: 'check COCONUT-SVSM build recipes',
     load: () => import('./coconut-check.ts'),
@@ -94,6 +100,30 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     verb: 'validate',
     summary: 'decide whether what was built is what was blessed',
     load: () => import('./guestos-validate.ts'),
+  },
+  {
+    noun: 'igvm',
+    verb: 'dump',
+    summary: 'list the headers of an IGVM file',
+    load: () => import('./igvm-dump.ts'),
+  },
+  {
+    noun: 'igvm',
+    verb: 'diff',
+    summary: 'show in what two IGVM files differ',
+    load: () => import('./igvm-diff.ts'),
+  },
+  {
+    noun: 'igvm',
+    verb: 'extract',
+    summary: 'take memory or a payload out of an IGVM file',
+    load: () => import('./igvm-extract.ts'),
+  },
+  {
+    noun: 'igvm',
+    verb: 'edit',
+    summary: 'replace or add memory of an IGVM file, or set its policy',
+    load: () => import('./igvm-edit.ts'),
   },
   {
     noun: 'igvm',

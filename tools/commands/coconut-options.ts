@@ -3,6 +3,7 @@ import { showText } from '../bytes/text.ts';
 import { requireLayout } from '../coconut/generation.ts';
 import { chooseLayout, LAYOUT_NAMES, type Layout } from '../coconut/layouts.ts';
 import { parseRecipe, RECIPE_BYTES_MAX, type Recipe } from '../coconut/recipe.ts';
+import { usageError } from '../errors.ts';
 import type { ArgumentSpec, Io, OptionSpec, OptionValues } from './command.ts';
 import { openFile, resolvePath } from './files.ts';
 import { flagOption, textOption } from './options.ts';
@@ -31,6 +32,27 @@ export const BUILD_OPTIONS: readonly OptionSpec[] = [
   { flags: '-o, --offline', description: 'let cargo use no network and change no lock' },
   { flags: '-v, --verbose', description: 'let cargo and make show what they do' },
 ];
+
+export const FIRMWARE_OPTIONS: readonly OptionSpec[] = [
+  { flags: '--firmware <path>', description: 'the guest firmware: OVMF, or an IGVM file for hyper-v' },
+  { flags: '--without-firmware', description: 'build without the firmware that the recipe names' },
+];
+
+/**
+ * What the caller said of firmware: a path, none (`path` undefined), or nothing at all.
+ * @throws CvmError usage OPTION_CONFLICT
+ */
+export function firmwareOption(options: OptionValues): { readonly path: string | undefined } | undefined {
+  const path = textOption(options, 'firmware');
+  const without = flagOption(options, 'withoutFirmware');
+  if (path !== undefined && without) {
+    throw usageError('OPTION_CONFLICT', '--firmware and --without-firmware exclude each other', {
+      mend: 'leave one of the two out',
+    });
+  }
+  if (path !== undefined) return { path };
+  return without ? { path: undefined } : undefined;
+}
 
 export interface OpenRecipe {
   readonly recipe: Recipe;

@@ -5,6 +5,12 @@ import type { CommandEntry } from './command.ts';
 export const COMMANDS: readonly CommandEntry[] = [
   ...BUILD_COMMANDS,
   {
+    noun: 'coconut',
+    verb: 'build',
+    summary: 'build and measure the IGVM files of COCONUT-SVSM recipes',
+    load: () => import('./coconut-build.ts'),
+  } satisfies CommandEntry,
+  {
     noun: 'proposal',
     verb: 'download',
     summary: 'download a certified proposal, and keep it if it verifies',
