@@ -1,9 +1,17 @@
 import { usageError, type CvmError } from '../errors.ts';
-import { IGVMMEASURE_VERSIONS, type IgvmmeasureVersion } from '../igvm/measured-file.ts';
+import { IGVMMEASURE_VERSIONS, platformMask, type IgvmmeasureVersion } from '../igvm/measured-file.ts';
 import { MEASURED_PLATFORMS, type MeasuredPlatform } from '../igvm/measure.ts';
+import {
+  ADDRESS_LIMIT,
+  headersOfKind,
+  nearestPlatform,
+  PLATFORM_TYPES,
+  type IgvmFile,
+  type PlatformName,
+} from '../igvm/model.ts';
 import { nearestWord } from '../nearest.ts';
 import type { OptionSpec, OptionValues } from './command.ts';
-import { textOption } from './options.ts';
+import { optionFlag, parseIntegerLiteral, parseList, textOption } from './options.ts';
 
 /** What `igvm measure` and `igvm sign` share: igvmmeasure's flags that stand before its subcommands. */
 export const MEASURE_OPTIONS: readonly OptionSpec[] = [
@@ -32,7 +40,7 @@ export function choiceOption<T extends string>(
   const found = known.find((candidate) => candidate === text);
   if (found !== undefined) return found;
   const nearest = nearestWord(text, known);
-  throw usageError('OPTION_CHOICE', `--${name} is none of its values`, {
+  throw usageError('OPTION_CHOICE', `${optionFlag(name)} is none of its values`, {
     facts: [
       ['found', text],
       ['known', known.join(', ')],
@@ -63,4 +71,41 @@ export function platformOption(options: OptionValues): MeasuredPlatform {
 /** igvmmeasure ends with 1 whatever went wrong, and with 2 when the call is wrong. */
 export function peerExitCode(error: CvmError): number {
   return error.kind === 'usage' && !error.code.startsWith('FILE_') ? 2 : 1;
+}
+
+export const PLATFORMS_OPTION: OptionSpec = {
+  flags: '--platforms <names>',
+  description: `platforms of the file that are meant, by commas; all when absent: ${Object.keys(PLATFORM_TYPES).join(', ')}`,
+};
+
+/**
+ * The bits of the platforms that the call names.
+ * @throws CvmError usage OPTION_CHOICE | OPTION_LIST; mismatch IGVM_PLATFORM_MISSING
+ */
+export function platformsOption(options: OptionValues, file: IgvmFile): number {
+  const text = textOption(options, 'platforms');
+  if (text === undefined)
+    return headersOfKind(file, 'supported-platform').reduce((all, { mask }) => all | mask, 0) >>> 0;
+  return parseList(text, '--platforms').reduce((all, name) => {
+    if (Object.hasOwn(PLATFORM_TYPES, name)) return (all | platformMask(file, name as PlatformName)) >>> 0;
+    const nearest = nearestPlatform(name);
+    throw usageError('OPTION_CHOICE', '--platforms names a platform that is not known', {
+      facts: [
+        ['found', name],
+        ['known', Object.keys(PLATFORM_TYPES).join(', ')],
+      ],
+      ...(nearest === undefined ? {} : { nearest: `${nearest} is the nearest` }),
+    });
+  }, 0);
+}
+
+/** @throws CvmError usage OPTION_NUMBER */
+export function addressOption(options: OptionValues, name: string): number | undefined {
+  const text = textOption(options, name);
+  return text === undefined ? undefined : parseAddress(text, optionFlag(name));
+}
+
+/** An address or size below 2^52. @throws CvmError usage OPTION_NUMBER */
+export function parseAddress(text: string, what: string): number {
+  return Number(parseIntegerLiteral(text, what, Math.log2(ADDRESS_LIMIT)));
 }
