@@ -66,7 +66,7 @@ function compared(key: string, a: Description, b: Description): Entry[] {
   if (a.name !== 'SUPPORTED_PLATFORM') delete fields['mask'];
   if (Object.keys(fields).length === 0) return [];
   if (a.page !== undefined && b.page !== undefined && 'data' in fields) {
-    const { data = ['', ''], ...rest } = fields;
+    const { data = ['', ''] as const, ...rest } = fields;
     const at = firstDifference(a.page.data, b.page.data);
     const content: Record<string, readonly [string, string]> =
       at === undefined
