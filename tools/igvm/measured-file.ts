@@ -38,6 +38,12 @@ export function platformMask(file: IgvmFile, platform: PlatformName): number {
   });
 }
 
+export function hasPlatform(file: IgvmFile, platform: PlatformName): boolean {
+  return headersOfKind(file, 'supported-platform').some(
+    ({ platformType }) => platformType === PLATFORM_TYPES[platform],
+  );
+}
+
 /** The policy that applies to a platform, undefined when there is none. */
 export function guestPolicy(file: IgvmFile, mask: number): bigint | undefined {
   return headersOfKind(file, 'guest-policy').find((header) => (header.mask & mask) !== 0)?.policy;
