@@ -2,7 +2,9 @@
 
 load("//rules/private:boot_args.bzl", _cvm_boot_args = "cvm_boot_args")
 load("//rules/private:boot_files.bzl", _cvm_boot_files = "cvm_boot_files")
+load("//rules/private:coconut.bzl", _coconut_igvm = "coconut_igvm")
 load("//rules/private:command.bzl", _cvm_command = "cvm_command")
+load("//rules/private:igvm.bzl", _igvm_digest_test = "igvm_digest_test", _igvm_kvm_check_test = "igvm_kvm_check_test", _igvm_measurement = "igvm_measurement", _igvm_sign = "igvm_sign")
 load("//rules/private:measurements.bzl", _cvm_launch_measurements = "cvm_launch_measurements")
 load("//rules/private:miniature.bzl", _cvm_miniature = "cvm_miniature")
 load("//rules/private:partition.bzl", _cvm_boot_partition = "cvm_boot_partition", _cvm_root_partition = "cvm_root_partition")
@@ -12,6 +14,7 @@ load("//rules/private:tree.bzl", _cvm_initrd = "cvm_initrd", _cvm_tree = "cvm_tr
 load("//rules/private:update_image.bzl", _cvm_update_image = "cvm_update_image")
 load("//rules/private:validation.bzl", _cvm_validation = "cvm_validation")
 
+coconut_igvm = _coconut_igvm
 cvm_boot_args = _cvm_boot_args
 cvm_boot_files = _cvm_boot_files
 cvm_boot_partition = _cvm_boot_partition
@@ -27,3 +30,7 @@ cvm_sha256 = _cvm_sha256
 cvm_tree = _cvm_tree
 cvm_update_image = _cvm_update_image
 cvm_validation = _cvm_validation
+igvm_digest_test = _igvm_digest_test
+igvm_kvm_check_test = _igvm_kvm_check_test
+igvm_measurement = _igvm_measurement
+igvm_sign = _igvm_sign

@@ -151,9 +151,21 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
   },
   {
     noun: 'miniature',
+    verb: 'hyperv-firmware',
+    summary: "make an IGVM file like Hyper-V's guest firmware",
+    load: () => import('./miniature-hyperv-firmware.ts'),
+  },
+  {
+    noun: 'miniature',
     verb: 'kernel',
     summary: 'make a kernel that prints its command line and powers off',
     load: () => import('./miniature-kernel.ts'),
+  },
+  {
+    noun: 'miniature',
+    verb: 'svsm',
+    summary: 'make an ELF file that an SVSM image builder lays out',
+    load: () => import('./miniature-svsm.ts'),
   },
   {
     noun: 'packit',
