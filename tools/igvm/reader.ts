@@ -47,12 +47,12 @@ export function readIgvm(bytes: Uint8Array): IgvmFile {
       });
     }
     const content = bytes.subarray(at + 8, at + 8 + length);
+    headers.push(decodeHeader(type, content, payloads, place));
     if (!isZero(bytes.subarray(at + 8 + length, next))) {
       throw formatError('IGVM_PADDING', 'the padding behind an IGVM header is not zero', {
         facts: placeFacts(place),
       });
     }
-    headers.push(decodeHeader(type, content, payloads, place));
     at = next;
   }
   const file: IgvmFile = { version: fixed.version, architecture: fixed.architecture, headers };
