@@ -42,6 +42,7 @@ def _igvm_measurement_impl(ctx):
         args.add("--check-kvm")
     if ctx.attr.ignore_id_block:
         args.add("--ignore-idblock")
+    args.add("--quiet")
     args.add("--digest-output", digest)
     args.add("--json-output", json)
     args.add("--explain-output", explanation)
@@ -136,9 +137,11 @@ A failure says which other way of measuring would have matched. `cvm igvm diff` 
 def _igvm_sign_impl(ctx):
     block = ctx.actions.declare_file(ctx.label.name + ".id-block")
     outputs = [block]
+    groups = {"id_block": depset([block])}
     inputs = [ctx.file.igvm]
     args = ctx.actions.args()
     args.add_all(_measure_words(ctx))
+    args.add("--quiet")
     args.add("--id-block-output", block)
     for flag in ["id_key", "id_signature", "id_public_key", "author_key", "author_signature", "author_public_key"]:
         file = getattr(ctx.file, flag)
@@ -153,6 +156,7 @@ def _igvm_sign_impl(ctx):
         signed = ctx.actions.declare_file(ctx.label.name + ".igvm")
         args.add("--output", signed)
         outputs.append(signed)
+        groups["igvm"] = depset([signed])
     elif ctx.file.author_key or ctx.file.author_signature:
         fail("%s: an author signs the ID key: give id_key, or id_signature and id_public_key" % ctx.label)
     for flag in ["family_id", "image_id"]:
@@ -174,7 +178,7 @@ def _igvm_sign_impl(ctx):
         arguments = args,
         bundle = ctx.file._signer,
     )
-    return [DefaultInfo(files = depset(outputs))]
+    return [DefaultInfo(files = depset(outputs)), OutputGroupInfo(**groups)]
 
 def _file(doc):
     return attr.label(allow_single_file = True, doc = doc)
@@ -199,7 +203,7 @@ igvm_sign = rule(
     doc = """Puts a signed SEV-SNP ID block into an IGVM file.
 
 Makes `<name>.id-block`, the 96 bytes that the ID key signs; with an ID key or its public half `<name>.id-key`, the 1028
-bytes that an author signs; with a key or a signature `<name>.igvm`. A key that matters stays out of the build: build
+bytes that an author signs; with a key or a signature `<name>.igvm` (output group `igvm`). A key that matters stays out of the build: build
 without keys, sign `<name>.id-block` elsewhere with SHA-384, and give signature and public key. Signatures by `id_key` are
 deterministic (RFC 6979).""",
 )

@@ -40,6 +40,7 @@ export const command: Command = {
     { flags: '--expect <hex>', description: 'fail unless the digest is this one' },
     { flags: '--expect-file <path>', description: 'fail unless the digest is the hex text in this file' },
     { flags: '--explain', description: 'print every step of the measurement' },
+    { flags: '-q, --quiet', description: 'print nothing; for actions that write files' },
     { flags: '--json', description: 'print one JSON object, also for errors' },
     {
       flags: '--digest-output <path>',
@@ -82,7 +83,7 @@ export const command: Command = {
 };
 
 function requireOneForm(options: OptionValues): void {
-  const given = ['bare', 'explain', 'json'].filter((name) => flagOption(options, name));
+  const given = ['bare', 'explain', 'json', 'quiet'].filter((name) => flagOption(options, name));
   if (given.length < 2) return;
   throw usageError('OPTION_CONFLICT', 'the digest is printed in one form', {
     facts: [['given', given.map((name) => `--${name}`).join(', ')]],
@@ -163,6 +164,7 @@ export function measureFile(io: Pick<Io, 'cwd'>, path: string, options: OptionVa
 }
 
 function shown(measurement: IgvmMeasurement, path: string, options: OptionValues): string {
+  if (flagOption(options, 'quiet')) return '';
   if (flagOption(options, 'explain')) return explainMeasurement(measurement);
   const verbose = flagOption(options, 'verbose') ? verboseLines(measurement) : '';
   if (flagOption(options, 'bare')) return `${verbose}${upperHex(measurement)}\n`;

@@ -1,5 +1,5 @@
 import { hexToBytes } from '../bytes/hex.ts';
-import { utf8FromBytes } from '../bytes/text.ts';
+import { showText, utf8FromBytes } from '../bytes/text.ts';
 import { mismatchError, usageError } from '../errors.ts';
 import { requireMovable } from '../igvm/edit.ts';
 import {
@@ -52,6 +52,7 @@ export const command: Command = {
     { flags: '--family-id <hex>', description: '16 bytes; zeros when absent' },
     { flags: '--image-id <hex>', description: '16 bytes; zeros when absent' },
     { flags: '--guest-svn <n>', description: "the guest's security version", defaultValue: '0' },
+    { flags: '-q, --quiet', description: 'do not say that the file was written' },
     { flags: '--replace', description: 'take the ID blocks out that the file has for SEV-SNP' },
   ],
   exitCode: peerExitCode,
@@ -93,7 +94,8 @@ export const command: Command = {
       writes.push([output, inFile(path, () => withIdBlock(file, idBlockHeader(mask, parts), options))]);
     }
     for (const [name, bytes] of writes) await writeFileWhole(resolvePath(io, name), [bytes]);
-    if (output !== undefined) io.out(`Successfully created signed file: ${output}\n`);
+    if (output !== undefined && !flagOption(options, 'quiet'))
+      io.out(`Successfully created signed file: ${showText(output)}\n`);
     return 0;
   },
 };

@@ -10,12 +10,7 @@ import { command as measure } from '../../../tools/commands/igvm-measure.ts';
 import type { OptionValues } from '../../../tools/commands/command.ts';
 import { diffIgvm } from '../../../tools/igvm/diff.ts';
 import { usageError, formatError } from '../../../tools/errors.ts';
-import {
-  headersOfKind,
-  supportedPlatform,
-  type IgvmFile,
-  type IgvmHeader,
-} from '../../../tools/igvm/model.ts';
+import { supportedPlatform, type IgvmFile, type IgvmHeader } from '../../../tools/igvm/model.ts';
 import { readIgvm } from '../../../tools/igvm/reader.ts';
 import { writeIgvm } from '../../../tools/igvm/writer.ts';
 import { expectCvmRejection } from '../../support/errors.ts';
@@ -73,6 +68,12 @@ describe('igvm measure', () => {
       'gpa 0x800000 len 0x1000 (Zero page)\ngpa 0x801000 len 0x3000 (Normal page)\n' +
         `gpa 0xfffffffff000 len 0x1000 (VMSA page)\n${NATIVE_ZERO}\n`,
     );
+  });
+
+  test('prints nothing when it is told so, and still fails', async () => {
+    expect(await run(['a.igvm'], { quiet: true, digestOutput: 'd' })).toEqual({ code: 0, out: '', err: '' });
+    await expectCvmRejection(() => run(['a.igvm'], { quiet: true, expect: '00' }), 'IGVM_DIGEST');
+    await expectCvmRejection(() => run(['a.igvm'], { quiet: true, bare: true }), 'OPTION_CONFLICT');
   });
 
   test('writes digest, JSON and explanation', async () => {
