@@ -57,10 +57,11 @@ export async function writeImages(
     return file;
   };
   try {
-    const part = (name: string): ByteSource | undefined => {
-      const path = files.components.get(name);
-      return path === undefined ? undefined : open(path);
-    };
+    // What the recipe names must be there: an image without it would have another digest.
+    const part = (name: string): ByteSource | undefined =>
+      recipe.kernel.some((component) => component.name === name)
+        ? open(requirePath(files.components, name, 'component'))
+        : undefined;
     const fs =
       recipe.modules.length === 0
         ? undefined
