@@ -105,7 +105,9 @@ function replaced(
   const places = new Map<number, number[]>();
   result.forEach((header, i) => {
     if (header.kind !== 'page-data' || (header.mask & mask) === 0) return;
-    places.set(header.gpa, [...(places.get(header.gpa) ?? []), i]);
+    const found = places.get(header.gpa);
+    if (found === undefined) places.set(header.gpa, [i]);
+    else found.push(i);
   });
   for (const { gpa, data } of pagesOf(edit)) {
     const found = places.get(gpa) ?? [];

@@ -1,6 +1,6 @@
 import { mismatchError, type CvmError, type Fact } from '../errors.ts';
 import { VMSA_GPA } from '../snp/gctx.ts';
-import { isVmsa, type IgvmmeasureVersion } from './measured-file.ts';
+import { vmsaTest, type IgvmmeasureVersion } from './measured-file.ts';
 import type { IgvmFile, IgvmHeader } from './model.ts';
 import { vmsaRegister } from './vmsa.ts';
 
@@ -21,9 +21,10 @@ const DEBUG_SWAP = 0x20n;
  *   IGVM_KVM_ORDER
  */
 export function checkKvm(file: IgvmFile, mask: number, compat?: IgvmmeasureVersion): void {
+  const isVmsa = vmsaTest(file);
   let vmsas = 0;
   file.headers.forEach((header, index) => {
-    if (header.kind === 'vp-context' && isVmsa(file, header)) {
+    if (isVmsa(header)) {
       if (compat === undefined && (header.mask & mask) === 0) return;
       if (vmsas > 0)
         throw refusal('IGVM_KVM_VMSA_COUNT', 'KVM takes a VMSA for the first processor alone', index, [

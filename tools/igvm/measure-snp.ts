@@ -2,16 +2,9 @@ import { createHash } from 'node:crypto';
 import { digestBytes } from '../bytes/digest.ts';
 import { concatBytes } from '../bytes/compare.ts';
 import { LaunchContext } from '../snp/gctx.ts';
-import { isVmsa, pageSize, parameterAreaSizes, type IgvmmeasureVersion } from './measured-file.ts';
+import { pageSize, parameterAreaSizes, vmsaTest, type IgvmmeasureVersion } from './measured-file.ts';
 import { RunRecorder, type MeasuredRun } from './measured-runs.ts';
-import {
-  IGVM_PAGE_BYTES,
-  PAGE_DATA_TYPES,
-  PAGE_FLAGS,
-  type IgvmFile,
-  type PageData,
-  type VpContext,
-} from './model.ts';
+import { IGVM_PAGE_BYTES, PAGE_DATA_TYPES, PAGE_FLAGS, type IgvmFile, type PageData } from './model.ts';
 
 export interface DigestWithRuns {
   readonly digest: Uint8Array;
@@ -41,6 +34,7 @@ export function measureSnp(file: IgvmFile, mask: number, options: SnpOptions = {
   const recorder = new RunRecorder(() => context.digest);
   const isCompat = options.compat !== undefined;
   const areas = parameterAreaSizes(file);
+  const isVmsa = vmsaTest(file);
   file.headers.forEach((header, index) => {
     if (header.kind === 'page-data' && (header.mask & mask) !== 0) {
       if (!isCompat && (header.flags & PAGE_FLAGS.shared) !== 0) return;
@@ -49,7 +43,7 @@ export function measureSnp(file: IgvmFile, mask: number, options: SnpOptions = {
       const sizeBytes = isCompat ? IGVM_PAGE_BYTES : (areas.get(header.index) ?? 0);
       recorder.add('Unmeasured', header.gpa, sizeBytes, index);
       context.emptyPages('unmeasured', header.gpa, sizeBytes);
-    } else if (header.kind === 'vp-context' && isVmsa(file, header)) {
+    } else if (isVmsa(header)) {
       if (!isCompat && (header.mask & mask) === 0) return;
       recorder.add('VMSA', header.gpa, IGVM_PAGE_BYTES, index, [header.data]);
       context.update('vmsa', header.gpa, digestBytes('sha384', header.data));
@@ -110,6 +104,7 @@ export function measureSev(
 ): DigestWithRuns {
   const hash = createHash('sha256');
   const recorder = new RunRecorder(() => undefined);
+  const isVmsa = vmsaTest(file);
   file.headers.forEach((header, index) => {
     if (header.kind === 'page-data' && (header.mask & mask) !== 0) {
       const sizeBytes = pageSize(header, index);
@@ -117,23 +112,10 @@ export function measureSev(
       recorder.add('Normal', header.gpa, sizeBytes, index, header.data === undefined ? [] : [header.data]);
     } else if (header.kind === 'parameter-insert' && (header.mask & mask) !== 0) {
       recorder.add('Normal', header.gpa, IGVM_PAGE_BYTES, index);
-    } else if (isMeasuredVmsa(file, header, mask, options)) {
+    } else if (isVmsa(header) && (options.compat !== undefined || (header.mask & mask) !== 0)) {
       hash.update(header.data);
       recorder.add('VMSA', header.gpa, IGVM_PAGE_BYTES, index, [header.data]);
     }
   });
   return { runs: recorder.finish(), digest: new Uint8Array(hash.digest()) };
-}
-
-function isMeasuredVmsa(
-  file: IgvmFile,
-  header: IgvmFile['headers'][number],
-  mask: number,
-  { compat }: Pick<SnpOptions, 'compat'>,
-): header is VpContext {
-  return (
-    header.kind === 'vp-context' &&
-    isVmsa(file, header) &&
-    (compat !== undefined || (header.mask & mask) !== 0)
-  );
 }

@@ -1,8 +1,8 @@
 import {
   guestPolicy,
-  isVmsa,
   platformMask,
   requireKnownHeaders,
+  vmsaTest,
   type IgvmmeasureVersion,
 } from './measured-file.ts';
 import type { MeasuredRun } from './measured-runs.ts';
@@ -50,6 +50,7 @@ export function measureIgvm(file: IgvmFile, options: MeasureOptions): IgvmMeasur
   const { platform } = options;
   const mask = platformMask(file, MEASURED_PLATFORMS[platform]);
   requireKnownHeaders(file);
+  const isVmsa = vmsaTest(file);
   const { digest, runs } = measureFor(file, mask, options);
   return {
     platform,
@@ -57,9 +58,7 @@ export function measureIgvm(file: IgvmFile, options: MeasureOptions): IgvmMeasur
     digest,
     runs,
     policy: guestPolicy(file, mask),
-    vmsaCount: headersOfKind(file, 'vp-context').filter(
-      (context) => (context.mask & mask) !== 0 && isVmsa(file, context),
-    ).length,
+    vmsaCount: file.headers.filter((header) => isVmsa(header) && (header.mask & mask) !== 0).length,
     claimed: claimedDigests(file, mask, options),
   };
 }

@@ -49,10 +49,17 @@ export function guestPolicy(file: IgvmFile, mask: number): bigint | undefined {
   return headersOfKind(file, 'guest-policy').find((header) => (header.mask & mask) !== 0)?.policy;
 }
 
-/** Whether a start state is a VMSA page: those of SEV-SNP and SEV-ES are. */
-export function isVmsa(file: IgvmFile, context: VpContext): boolean {
-  const owner = headersOfKind(file, 'supported-platform').find(({ mask }) => mask === context.mask);
-  return owner?.platformType === PLATFORM_TYPES.SEV_SNP || owner?.platformType === PLATFORM_TYPES.SEV_ES;
+/** Which start states of a file are VMSA pages: those of SEV-SNP and SEV-ES. */
+export function vmsaTest(file: IgvmFile): (header: IgvmHeader) => header is VpContext {
+  const masks = new Set(
+    headersOfKind(file, 'supported-platform')
+      .filter(
+        ({ platformType }) =>
+          platformType === PLATFORM_TYPES.SEV_SNP || platformType === PLATFORM_TYPES.SEV_ES,
+      )
+      .map(({ mask }) => mask),
+  );
+  return (header): header is VpContext => header.kind === 'vp-context' && masks.has(header.mask);
 }
 
 /** Sizes of the parameter areas by index. */

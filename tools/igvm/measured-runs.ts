@@ -1,5 +1,4 @@
-import { concatBytes } from '../bytes/compare.ts';
-import { digestBytes } from '../bytes/digest.ts';
+import { createHash } from 'node:crypto';
 import { formatError } from '../errors.ts';
 import { IGVM_PAGE_BYTES } from './model.ts';
 
@@ -98,5 +97,11 @@ export class RunRecorder {
 export function runContentSha384(run: MeasuredRun): Uint8Array | undefined {
   if (run.contents.length === 0) return undefined;
   const empty = new Uint8Array(IGVM_PAGE_BYTES);
-  return digestBytes('sha384', concatBytes(...run.contents.map((page) => page ?? empty)));
+  const hash = createHash('sha384');
+  for (const page of run.contents) {
+    hash.update(page ?? empty);
+    // A short page is loaded with zeros behind it.
+    if (page !== undefined) hash.update(empty.subarray(page.length));
+  }
+  return new Uint8Array(hash.digest());
 }

@@ -3,7 +3,7 @@ import { isZero } from '../bytes/compare.ts';
 import { formatError } from '../errors.ts';
 import { readFixedHeader } from './fixed-header.ts';
 import { decodeHeader, placeFacts, type Payloads, type Place } from './header-decode.ts';
-import { headerTypeName, sectionOfType } from './header-types.ts';
+import { headerTypeName } from './header-types.ts';
 import {
   IGVM_PAGE_BYTES,
   PLATFORM_TYPES,
@@ -32,7 +32,9 @@ export function readIgvm(bytes: Uint8Array): IgvmFile {
   const fixed = readFixedHeader(bytes);
   const end = fixed.variableHeaderOffset + fixed.variableHeaderSize;
   const headers: IgvmHeader[] = [];
-  const payloads = payloadsOf(bytes, end, headers);
+  // Types of the platforms so far, by mask: they stand before everything that refers to them.
+  const platforms = new Map<number, number>();
+  const payloads = payloadsOf(bytes, end, platforms);
   for (let at = fixed.variableHeaderOffset; at < end;) {
     const index = headers.length;
     if (index >= HEADER_LIMIT) throw tooManyHeaders(at);
@@ -47,7 +49,9 @@ export function readIgvm(bytes: Uint8Array): IgvmFile {
       });
     }
     const content = bytes.subarray(at + 8, at + 8 + length);
-    headers.push(decodeHeader(type, content, payloads, place));
+    const header = decodeHeader(type, content, payloads, place);
+    if (header.kind === 'supported-platform') platforms.set(header.mask, header.platformType);
+    headers.push(header);
     if (!isZero(bytes.subarray(at + 8 + length, next))) {
       throw formatError('IGVM_PADDING', 'the padding behind an IGVM header is not zero', {
         facts: placeFacts(place),
@@ -70,10 +74,7 @@ export function tooLarge(sizeBytes: number): Error {
   });
 }
 
-/**
- * @param headers those before the one that asks: the platforms are among them
- */
-function payloadsOf(bytes: Uint8Array, dataStart: number, headers: readonly IgvmHeader[]): Payloads {
+function payloadsOf(bytes: Uint8Array, dataStart: number, platforms: ReadonlyMap<number, number>): Payloads {
   const at = (fileOffset: number, length: number, where: Place): Uint8Array => {
     if (fileOffset < dataStart || fileOffset + length > bytes.length) {
       throw formatError('IGVM_DATA_BOUNDS', 'an IGVM header points outside the file data', {
@@ -90,7 +91,7 @@ function payloadsOf(bytes: Uint8Array, dataStart: number, headers: readonly Igvm
   return {
     at,
     vpContext(fileOffset, mask, where) {
-      const type = platformOf(headers, mask);
+      const type = platforms.get(mask);
       switch (type) {
         case PLATFORM_TYPES.SEV_SNP:
         case PLATFORM_TYPES.SEV_ES:
@@ -117,15 +118,6 @@ function payloadsOf(bytes: Uint8Array, dataStart: number, headers: readonly Igvm
 
 /** IgvmVpContextAArch64Cca: x0 to x7, PC, flags. */
 const CCA_CONTEXT_BYTES = 80;
-
-function platformOf(headers: readonly IgvmHeader[], mask: number): number | undefined {
-  for (const header of headers) {
-    if (header.kind === 'supported-platform') {
-      if (header.mask === mask) return header.platformType;
-    } else if (header.kind !== 'unknown' || sectionOfType(header.type) !== 'platform') return undefined;
-  }
-  return undefined;
-}
 
 function badContext(where: Place, mask: number, type: number | undefined, why: string): Error {
   return formatError('IGVM_VP_CONTEXT', `a VP context does not fit its platform: ${why}`, {
