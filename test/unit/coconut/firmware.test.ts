@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { concatBytes } from '../../../tools/bytes/compare.ts';
 import { sourceFromBytes } from '../../../tools/bytes/source.ts';
@@ -38,6 +39,27 @@ function withMetadata(
 }
 
 describe('OVMF', () => {
+  test('the end of a real build for SEV', () => {
+    const bytes = new Uint8Array(
+      readFileSync(new URL('../../vectors/coconut/ovmf_AmdSev_suffix.bin', import.meta.url)),
+    );
+    const common = { start: 0xffff_f000, secrets: 0x80d000, cpuid: 0x80e000, caa: 0x80f000 };
+    const ranges = (generation: Generation): number[][] =>
+      readOvmf(bytes, generation).info.prevalidated.map(({ base, sizeBytes }) => [base, sizeBytes]);
+    expect(readOvmf(bytes).info).toMatchObject(common);
+    expect(ranges('stage2')).toEqual([
+      [0x800000, 0x9000],
+      [0x80a000, 0x3000],
+      [0x810000, 0x1000],
+      [0x811000, 0xf000],
+    ]);
+    expect(ranges('bldr')).toEqual([
+      [0x800000, 0x9000],
+      [0x80a000, 0x3000],
+      [0x810000, 0x10000],
+    ]);
+  });
+
   test('lies below 4 GiB, is for snp and native, and says what it wants', () => {
     const { info, pages, vtom } = readOvmf(ovmf(), 'stage2');
     expect(info).toEqual({
