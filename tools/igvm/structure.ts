@@ -20,14 +20,28 @@ import {
  *
  * @throws CvmError format IGVM_SECTION_ORDER | IGVM_NO_PLATFORM | IGVM_PLATFORM | IGVM_PLATFORM_TWICE |
  *   IGVM_ALIGNMENT | IGVM_PAGE_DATA_TYPE | IGVM_DATA_SIZE | IGVM_PARAMETER_AREA | IGVM_RELOCATION | IGVM_CCA_POLICY |
- *   IGVM_NO_VP_CONTEXT
+ *   IGVM_NO_VP_CONTEXT | IGVM_VP_CONTEXT
  */
 export function checkStructure(file: IgvmFile): void {
   checkOrder(file.headers);
+  checkContextCount(file.headers);
   const platforms = checkPlatforms(file);
   const tables = checkRelocations(file.headers);
   checkParameterAreas(file.headers, tables);
   file.headers.forEach((header, index) => checkHeader(file, header, index, platforms));
+}
+
+/** KVM's own limit of processors, for two platforms. */
+const CONTEXT_LIMIT = 8192;
+
+function checkContextCount(headers: readonly IgvmHeader[]): void {
+  let contexts = 0;
+  headers.forEach((header, index) => {
+    if (header.kind !== 'vp-context' || ++contexts <= CONTEXT_LIMIT) return;
+    throw broken('IGVM_VP_CONTEXT', 'a file has more VP contexts than processors', header, index, [
+      ['limit', CONTEXT_LIMIT],
+    ]);
+  });
 }
 
 function checkOrder(headers: readonly IgvmHeader[]): void {

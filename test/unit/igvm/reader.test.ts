@@ -325,6 +325,12 @@ describe('structure', () => {
     expectCvmError(() => writeIgvm(unsound), code, 'format');
   });
 
+  test('at most 8192 start states', () => {
+    const contexts = Array.from({ length: 8192 }, () => vmsa());
+    expect(() => checkStructure(file(snp, ...contexts))).not.toThrow();
+    expectCvmError(() => checkStructure(file(snp, ...contexts, vmsa())), 'IGVM_VP_CONTEXT', 'format');
+  });
+
   test('files that cannot be written', () => {
     expectCvmError(() => writeIgvm(file(snp)), 'IGVM_NO_FILE_DATA', 'format');
     const arm: IgvmFile = {
