@@ -91,3 +91,14 @@ test('the whole tool is a front that starts at once, and parts that it names', (
   const named = new Set(whole('cvm.mjs').match(/part-[0-9a-f]{16}\.mjs/g));
   expect([...named].sort()).toEqual([...parts].sort());
 });
+
+test('one module starts programs, and no build action has it', () => {
+  const starts = (name: string): string[] =>
+    inputs(name)
+      .modules.filter((module) => module.startsWith('tools/'))
+      .filter((module) =>
+        text(module.replace(/^tools\//, '').replace(/\.js$/, '.ts')).includes('node:child_process'),
+      );
+  expect(starts('cvm.mjs')).toEqual(['tools/commands/run-program.js']);
+  expect(starts('cvm-build.mjs')).toEqual([]);
+});

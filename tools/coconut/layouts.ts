@@ -69,7 +69,7 @@ const KNOWN = LAYOUT_NAMES.map((name) => `${name} (SVSM ${LAYOUTS[name].commits.
  * The layout of a recipe: the one that was named, or that of the SVSM commit, or that of the recipe's generation, which
  * its component `stage2` or `bldr` shows.
  *
- * @param name as given with --layout
+ * @param name as given with --layout: a layout's, or a generation's for its newest layout
  * @param commit as given with --svsm-commit: 8 to 40 hex digits
  * @throws CvmError usage LAYOUT_UNKNOWN | LAYOUT_NEEDED | SVSM_COMMIT
  */
@@ -106,6 +106,8 @@ function layoutOfGeneration(generation: Generation): Layout {
 function namedLayout(name: string): Layout {
   const known = LAYOUT_NAMES.find((candidate) => candidate === name);
   if (known !== undefined) return LAYOUTS[known];
+  const generation = GENERATIONS.find((candidate) => candidate === name);
+  if (generation !== undefined) return layoutOfGeneration(generation);
   const nearest = nearestWord(name, LAYOUT_NAMES);
   throw usageError('LAYOUT_UNKNOWN', 'there is no layout of this name', {
     facts: [

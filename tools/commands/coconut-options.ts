@@ -6,6 +6,7 @@ import { parseRecipe, RECIPE_BYTES_MAX, type Recipe } from '../coconut/recipe.ts
 import { usageError } from '../errors.ts';
 import type { ArgumentSpec, Io, OptionSpec, OptionValues } from './command.ts';
 import { openFile, resolvePath } from './files.ts';
+import { inFile } from './igvm-files.ts';
 import { flagOption, textOption } from './options.ts';
 
 /** What the commands on recipes share. */
@@ -17,7 +18,7 @@ export const RECIPES_ARGUMENT: ArgumentSpec = {
 export const RECIPE_OPTIONS: readonly OptionSpec[] = [
   {
     flags: '--layout <name>',
-    description: `where the image's parts go: ${LAYOUT_NAMES.join(' or ')}; that of the component stage2 or bldr when absent`,
+    description: `where the image's parts go: ${LAYOUT_NAMES.join(' or ')}, or stage2 or bldr for the newest; shown by the component of that name when absent`,
   },
   {
     flags: '--svsm-commit <hex>',
@@ -68,7 +69,7 @@ export function openRecipe(path: string, options: OptionValues, io: Io): OpenRec
   const file = openFile(resolvePath(io, path));
   let bytes: Uint8Array;
   try {
-    bytes = readAll(file, RECIPE_BYTES_MAX, 'the recipe');
+    bytes = inFile(path, () => readAll(file, RECIPE_BYTES_MAX, 'the recipe'));
   } finally {
     file.close();
   }

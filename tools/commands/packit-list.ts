@@ -4,6 +4,7 @@ import { jsonText, showText } from '../bytes/text.ts';
 import { readPackit } from '../packit/archive.ts';
 import type { Command } from './command.ts';
 import { openFile, resolvePath } from './files.ts';
+import { inFile } from './igvm-files.ts';
 import { flagOption } from './options.ts';
 
 export const command: Command = {
@@ -15,14 +16,16 @@ export const command: Command = {
     const json = flagOption(options, 'json');
     const archive = openFile(resolvePath(io, path));
     try {
-      for (const { at, name, content } of readPackit(archive)) {
-        const sha256 = bytesToHex(digestSource('sha256', content));
-        io.out(
-          json
-            ? `${jsonText({ at, name, size: content.sizeBytes, sha256 })}\n`
-            : `${`${content.sizeBytes}`.padStart(10)}  ${sha256}  ${showText(name)}\n`,
-        );
-      }
+      inFile(path, () => {
+        for (const { at, name, content } of readPackit(archive)) {
+          const sha256 = bytesToHex(digestSource('sha256', content));
+          io.out(
+            json
+              ? `${jsonText({ at, name, size: content.sizeBytes, sha256 })}\n`
+              : `${`${content.sizeBytes}`.padStart(10)}  ${sha256}  ${showText(name)}\n`,
+          );
+        }
+      });
     } finally {
       archive.close();
     }

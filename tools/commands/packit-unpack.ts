@@ -6,6 +6,7 @@ import { NO_XATTRS, parentPath, type DirectoryEntry, type FileEntry, type TreeEn
 import { inTreeOrder } from '../tree/order.ts';
 import type { Command } from './command.ts';
 import { openFile, resolvePath } from './files.ts';
+import { inFile } from './igvm-files.ts';
 import { requiredText } from './options.ts';
 import { writeTreeToFolder } from './tree-folder.ts';
 
@@ -27,7 +28,7 @@ export const command: Command = {
   run([path = ''], options, io) {
     const archive = openFile(resolvePath(io, path));
     try {
-      const entries = treeOf(readPackit(archive));
+      const entries = inFile(path, () => treeOf(readPackit(archive)));
       writeTreeToFolder(entries, resolvePath(io, requiredText(options, 'output')), false);
     } finally {
       archive.close();

@@ -415,6 +415,7 @@ describe('layouts', () => {
     expect(chooseLayout(recipe, 'bldr-2026-08').generation).toBe('bldr');
     expect(chooseLayout(recipe, undefined, 'f4bc4bcd').name).toBe('bldr-2026-08');
     expect(chooseLayout(recipe).name).toBe('stage2-2025-05');
+    expect(chooseLayout(recipe, 'bldr').name).toBe('bldr-2026-08');
   });
   test('what no table fits is refused', () => {
     expectCvmError(() => chooseLayout(recipe, undefined, 'deadbeef'), 'LAYOUT_NEEDED', 'usage');
