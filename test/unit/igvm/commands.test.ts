@@ -362,6 +362,31 @@ describe('igvm edit and extract', () => {
     }
   });
 
+  test('a signed digest is not left behind: refused, or taken out on purpose', async () => {
+    const block: IgvmHeader = {
+      kind: 'vbs-measurement',
+      mask: 1,
+      version: 1,
+      productId: 0,
+      moduleId: 0,
+      securityVersion: 0,
+      policyFlags: 0,
+      bootDigestAlgorithm: 1,
+      signingAlgorithm: 1,
+      digest: filled(1, 64),
+      signature: filled(2, 256),
+      publicKey: filled(3, 512),
+    };
+    put(
+      'b.igvm',
+      withHeaders(MINIMAL, (headers) => [...headers, block]),
+    );
+    expect(readIgvm(got('b.igvm')).headers.at(-1)).toEqual(block);
+    await expectCvmRejection(() => run(['b.igvm'], { policy: '0', output: 'c' }), 'IGVM_SIGNED', 'mismatch');
+    await run(['b.igvm'], { dropSignatures: true, output: 'c' });
+    expect(got('c')).toEqual(got('a.igvm'));
+  });
+
   test('a file with a header that nobody knows is not written again', async () => {
     put(
       'b.igvm',
