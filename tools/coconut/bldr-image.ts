@@ -76,7 +76,7 @@ export function bldrDirectives(
   const fs = parts.fs === undefined ? undefined : partBytes(parts.fs, 'the file-system image');
   const loader = parts.loader === undefined ? undefined : partBytes(parts.loader, 'bldr');
   const places = placeLoader(loader);
-  checkPlaces(options, places, firmware, regionGpa, Number(region.maxBytes), fs?.length ?? 0, vtom);
+  checkPlaces(options, places, firmware, regionGpa, Number(region.maxBytes), vtom);
 
   const layout = parameterLayout(firmware?.guestContext !== undefined);
   const vmsaInKernel = options.hypervisor === 'hyper-v';
@@ -153,7 +153,6 @@ function checkPlaces(
   firmware: Firmware | undefined,
   regionGpa: number,
   regionBytes: number,
-  fsBytes: number,
   vtom: number,
 ): void {
   const has = (platform: 'snp' | 'tdp'): boolean => options.platforms.includes(platform);
@@ -181,8 +180,6 @@ function checkPlaces(
   if (start < regionGpa + regionBytes && start + sizeBytes > regionGpa)
     throw overlap('firmware and kernel region', [...facts, ['kernel region', range(regionGpa, regionBytes)]]);
   if (places.end > start) throw overlap('bldr and firmware', [...facts, ['bldr ends at', hex(places.end)]]);
-  if (start < FS_GPA + fsBytes && start + sizeBytes > FS_GPA)
-    throw overlap('file system and firmware', [...facts, ['file system', range(FS_GPA, fsBytes)]]);
 }
 
 /** What Hyper-V's firmware finds accepted: all low memory but the loader's. OVMF says so itself. */

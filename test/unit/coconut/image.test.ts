@@ -239,6 +239,20 @@ describe('refusals', () => {
     expectCvmError(() => buildImage(options, given), code, 'format');
   });
 
+  test.each([
+    ['below bldr', 0x8000, 'bldr ends at'],
+    ['in the kernel region', 0x800_0000, 'kernel region'],
+  ])('firmware %s, though no page of it meets another', (_, gpa, fact) => {
+    const file = readIgvm(buildMiniatureHypervFirmware());
+    const headers = file.headers.map((header) =>
+      header.kind === 'page-data' && header.gpa === 0x20_0000 ? { ...header, gpa } : header,
+    );
+    const firmware = source(writeIgvm({ ...file, headers }));
+    const options = bldrOptions({ hypervisor: 'hyper-v' });
+    const error = expectCvmError(() => buildImage(options, { ...BLDR_PARTS, firmware }), 'IMAGE_OVERLAP');
+    expect(error.facts.map(([name]) => name)).toContain(fact);
+  });
+
   test('a dynamic section without relocations is none', () => {
     expect(buildImage(bldrOptions(), dynamic(0, 24)).headers.length).toBeGreaterThan(10);
   });
