@@ -2,7 +2,9 @@
 
 load("//rules/private:boot_args.bzl", _cvm_boot_args = "cvm_boot_args")
 load("//rules/private:boot_files.bzl", _cvm_boot_files = "cvm_boot_files")
+load("//rules/private:coconut.bzl", _coconut_igvm = "coconut_igvm")
 load("//rules/private:command.bzl", _cvm_command = "cvm_command")
+load("//rules/private:igvm.bzl", _igvm_digest_test = "igvm_digest_test", _igvm_kvm_check_test = "igvm_kvm_check_test", _igvm_measurement = "igvm_measurement", _igvm_sign = "igvm_sign")
 load("//rules/private:measurements.bzl", _cvm_launch_measurements = "cvm_launch_measurements")
 load("//rules/private:miniature.bzl", _cvm_miniature = "cvm_miniature")
 load("//rules/private:partition.bzl", _cvm_boot_partition = "cvm_boot_partition", _cvm_root_partition = "cvm_root_partition")
@@ -13,6 +15,7 @@ load("//rules/private:update_image.bzl", _cvm_disk_image = "cvm_disk_image", _cv
 load("//rules/private:validation.bzl", _cvm_validation = "cvm_validation")
 load("//rules/private:vmgs.bzl", _vmgs_image = "vmgs_image", _vmgs_verify_test = "vmgs_verify_test")
 
+coconut_igvm = _coconut_igvm
 cvm_boot_args = _cvm_boot_args
 cvm_boot_files = _cvm_boot_files
 cvm_boot_partition = _cvm_boot_partition
@@ -32,3 +35,7 @@ cvm_validation = _cvm_validation
 cvm_version = _cvm_version
 vmgs_image = _vmgs_image
 vmgs_verify_test = _vmgs_verify_test
+igvm_digest_test = _igvm_digest_test
+igvm_kvm_check_test = _igvm_kvm_check_test
+igvm_measurement = _igvm_measurement
+igvm_sign = _igvm_sign

@@ -26,13 +26,14 @@ cvm_miniature = rule(
         CVM_ATTRS,
         part = attr.string(
             mandatory = True,
-            values = ["kernel", "firmware", "blob"],
+            values = ["kernel", "firmware", "blob", "svsm", "hyperv-firmware"],
             doc = "kernel: a bzImage that prints its command line and powers off; firmware: an image with the tables " +
-                  "that are measured; blob: filler.",
+                  "that are measured; blob: filler; svsm: an ELF file like the kernel of COCONUT-SVSM; hyperv-firmware: " +
+                  "an IGVM file like Hyper-V's guest firmware.",
         ),
         seed = attr.string(default = "rules_cvm", doc = "blob: what the filler is derived from."),
         size_bytes = attr.string(default = "1048576", doc = "blob: its size."),
     ),
     toolchains = CVM_TOOLCHAINS,
-    doc = "Makes a part of the miniature GuestOS. Makes a file called `<name>`.",
+    doc = "Makes a part of a miniature system. Makes a file called `<name>`.",
 )

@@ -55,6 +55,12 @@ export function writeU32(bytes: Uint8Array, offset: number, value: number): void
   bytes[offset + 3] = low >>> 24;
 }
 
+/** Writes the low 64 bits of `value`, an integer that may be negative or above 2^64. */
+export function writeU64(bytes: Uint8Array, offset: number, value: bigint): void {
+  writeU32(bytes, offset, Number(BigInt.asUintN(32, value)));
+  writeU32(bytes, offset + 4, Number(BigInt.asUintN(32, value >> 32n)));
+}
+
 /** The number of two halves; above 2^53 it loses low bits, so compare it with a bound before use. */
 export function joinU32(low: number, high: number): number {
   return high * 2 ** 32 + low;

@@ -6,6 +6,24 @@ import type { CommandEntry } from './command.ts';
  */
 export const BUILD_COMMANDS: readonly CommandEntry[] = [
   {
+    noun: 'coconut',
+    verb: 'assemble',
+    summary: 'build the IGVM files of a COCONUT-SVSM recipe from given parts',
+    load: () => import('./coconut-assemble.ts'),
+  },
+  {
+    noun: 'coconut',
+    verb: 'check',
+    summary: 'check COCONUT-SVSM build recipes',
+    load: () => import('./coconut-check.ts'),
+  },
+  {
+    noun: 'coconut',
+    verb: 'plan',
+    summary: 'show the commands that a COCONUT-SVSM build runs',
+    load: () => import('./coconut-plan.ts'),
+  },
+  {
     noun: 'ext4',
     verb: 'build',
     summary: 'write an ext4 image from a tar archive',
@@ -102,6 +120,36 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     load: () => import('./guestos-version.ts'),
   },
   {
+    noun: 'igvm',
+    verb: 'dump',
+    summary: 'list the headers of an IGVM file',
+    load: () => import('./igvm-dump.ts'),
+  },
+  {
+    noun: 'igvm',
+    verb: 'diff',
+    summary: 'show in what two IGVM files differ',
+    load: () => import('./igvm-diff.ts'),
+  },
+  {
+    noun: 'igvm',
+    verb: 'extract',
+    summary: 'take memory or a payload out of an IGVM file',
+    load: () => import('./igvm-extract.ts'),
+  },
+  {
+    noun: 'igvm',
+    verb: 'edit',
+    summary: 'replace or add memory of an IGVM file, or set its policy',
+    load: () => import('./igvm-edit.ts'),
+  },
+  {
+    noun: 'igvm',
+    verb: 'measure',
+    summary: 'compute the launch digest of an IGVM file',
+    load: () => import('./igvm-measure.ts'),
+  },
+  {
     noun: 'lock',
     verb: 'fail',
     summary: 'fail with the error of a lock that cannot be used',
@@ -121,9 +169,39 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
   },
   {
     noun: 'miniature',
+    verb: 'hyperv-firmware',
+    summary: "make an IGVM file like Hyper-V's guest firmware",
+    load: () => import('./miniature-hyperv-firmware.ts'),
+  },
+  {
+    noun: 'miniature',
     verb: 'kernel',
     summary: 'make a kernel that prints its command line and powers off',
     load: () => import('./miniature-kernel.ts'),
+  },
+  {
+    noun: 'miniature',
+    verb: 'svsm',
+    summary: 'make an ELF file that an SVSM image builder lays out',
+    load: () => import('./miniature-svsm.ts'),
+  },
+  {
+    noun: 'packit',
+    verb: 'list',
+    summary: 'list the files of a packit archive',
+    load: () => import('./packit-list.ts'),
+  },
+  {
+    noun: 'packit',
+    verb: 'pack',
+    summary: 'make a packit archive of a folder or of files',
+    load: () => import('./packit-pack.ts'),
+  },
+  {
+    noun: 'packit',
+    verb: 'unpack',
+    summary: 'take a packit archive apart',
+    load: () => import('./packit-unpack.ts'),
   },
   {
     noun: 'proposal',

@@ -1,0 +1,59 @@
+import { hasIgvmMagic } from '../igvm/fixed-header.ts';
+import type { IgvmFile } from '../igvm/model.ts';
+import { IGVM_LIMIT_BYTES, readIgvm, tooLarge } from '../igvm/reader.ts';
+import { CvmError, formatError } from '../errors.ts';
+import type { Io } from './command.ts';
+import { openFile, resolvePath } from './files.ts';
+
+/**
+ * Reads an IGVM file; errors name it. What does not begin as one is refused before the rest is read.
+ *
+ * @param path as the caller gave it
+ * @throws CvmError usage FILE_*; format as readIgvm
+ */
+export function openIgvm(io: Pick<Io, 'cwd'>, path: string): IgvmFile {
+  const source = openFile(resolvePath(io, path));
+  try {
+    return inFile(path, () => {
+      const start = source.read(0, Math.min(4, source.sizeBytes));
+      if (!hasIgvmMagic(start)) return readIgvm(start);
+      if (source.sizeBytes > IGVM_LIMIT_BYTES) throw tooLarge(source.sizeBytes);
+      return readIgvm(source.read(0, source.sizeBytes));
+    });
+  } finally {
+    source.close();
+  }
+}
+
+/** Small files: keys, signatures. @throws CvmError usage FILE_*; format FILE_TOO_LARGE */
+export function readSmallFile(io: Pick<Io, 'cwd'>, path: string, limitBytes: number): Uint8Array {
+  const source = openFile(resolvePath(io, path));
+  try {
+    if (source.sizeBytes <= limitBytes) return source.read(0, source.sizeBytes);
+    throw formatError('FILE_TOO_LARGE', 'a file is larger than it may be', {
+      facts: [
+        ['file', path],
+        ['size', `${source.sizeBytes} bytes`],
+        ['limit', `${limitBytes} bytes`],
+      ],
+    });
+  } finally {
+    source.close();
+  }
+}
+
+/** Runs `action`; errors of ours that it throws get the file's name among their facts. */
+export function inFile<T>(path: string, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    if (!(error instanceof CvmError) || error.kind === 'bug') throw error;
+    if (error.facts.some(([name]) => name === 'file' || name === 'path')) throw error;
+    throw new CvmError(error.kind, error.code, error.message, {
+      facts: [['file', path], ...error.facts],
+      ...(error.nearest === undefined ? {} : { nearest: error.nearest }),
+      ...(error.mend === undefined ? {} : { mend: error.mend }),
+      cause: error.cause,
+    });
+  }
+}
