@@ -113,7 +113,8 @@ async function dispatch(
     const { command } = await entry.load();
     onCommand(command);
     const words = argv.slice(wordsOf(entry).length);
-    return await runCommand(new Commander(`${name} ${entry.noun} ${entry.verb}`), command, words);
+    const full = command.expandWords?.(words) ?? words;
+    return await runCommand(new Commander(`${name} ${entry.noun} ${entry.verb}`), command, full);
   }
   refuseUnknown(name, table, noun, verb, argv[2]);
   const program = overview(new Commander(name), summary, table);

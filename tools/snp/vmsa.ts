@@ -162,7 +162,7 @@ export function buildVmsa(parameters: VmsaParameters): Uint8Array {
  *
  * @param eip the SVSM's entry point, 32 bits
  */
-export function buildSvsmVmsa(eip: number, vcpuSig: number): Uint8Array {
+export function buildSvsmVmsa(eip: number, vcpuSig: number | bigint): Uint8Array {
   const data: Segment = [0x10, 0xc93, 0xffff_ffff, 0];
   return writeVmsa(
     {
