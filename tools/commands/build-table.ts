@@ -115,6 +115,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
   },
   {
     noun: 'snp',
+    verb: 'explain',
+    summary: 'show a launch digest step by step, or where two launches part',
+    load: () => import('./snp-explain.ts'),
+  },
+  {
+    noun: 'snp',
     verb: 'measure',
     summary: 'compute an SEV-SNP launch digest',
     load: () => import('./snp-measure.ts'),
