@@ -108,6 +108,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     load: () => import('./miniature-kernel.ts'),
   },
   {
+    noun: 'ovmf',
+    verb: 'show',
+    summary: 'show what an OVMF image says of itself, and whether it can measure a kernel',
+    load: () => import('./ovmf-show.ts'),
+  },
+  {
     noun: 'proposal',
     verb: 'verify',
     summary: 'verify a certified proposal and show what it proves',
