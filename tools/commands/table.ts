@@ -10,4 +10,10 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: 'download a certified proposal, and keep it if it verifies',
     load: () => import('./proposal-download.ts'),
   } satisfies CommandEntry,
+  {
+    noun: 'snp',
+    verb: 'id-block create',
+    summary: 'sign an ID block: which launch digest a guest of yours must have',
+    load: () => import('./snp-id-block-create.ts'),
+  } satisfies CommandEntry,
 ].toSorted((a, b) => (`${a.noun} ${a.verb}` < `${b.noun} ${b.verb}` ? -1 : 1));
