@@ -103,6 +103,7 @@ def _snp_id_block_impl(ctx):
         fail("%s: id_block_signature, id_key_signature and author_key belong together" % ctx.label)
     block = ctx.actions.declare_file(ctx.label.name + ".id-block.bin")
     key = ctx.actions.declare_file(ctx.label.name + ".id-key.bin")
+    digest = ctx.actions.declare_file(ctx.label.name + ".id-key-digest.txt")
     args = ctx.actions.args()
     inputs = [ctx.file.id_key]
     if ctx.attr.measurements:
@@ -119,21 +120,23 @@ def _snp_id_block_impl(ctx):
     args.add("--idkey-public", ctx.file.id_key)
     args.add("--id-block-file", block)
     args.add("--idkey-file", key)
+    args.add("--out-file", digest)
     run_cvm(
         ctx,
         noun = "snp",
         verb = "id-block prepare",
         progress = "Preparing the ID block",
         inputs = inputs,
-        outputs = [block, key],
+        outputs = [block, key, digest],
         arguments = args,
     )
     if not all(signatures):
         return [
-            DefaultInfo(files = depset([block, key])),
+            DefaultInfo(files = depset([block, key, digest])),
             OutputGroupInfo(explain = _explanations(ctx), unsigned = depset([block, key])),
         ]
     auth = ctx.actions.declare_file(ctx.label.name + ".id-auth.bin")
+    text = ctx.actions.declare_file(ctx.label.name + ".txt")
     parts = ctx.actions.args()
     parts.add("--id-block", block)
     parts.add("--idkey-public", ctx.file.id_key)
@@ -141,13 +144,14 @@ def _snp_id_block_impl(ctx):
     parts.add("--id-block-signature", ctx.file.id_block_signature)
     parts.add("--idkey-signature", ctx.file.id_key_signature)
     parts.add("--id-auth-file", auth)
+    parts.add("--out-file", text)
     run_cvm(
         ctx,
         noun = "snp",
         verb = "id-block assemble",
         progress = "Assembling the ID block",
         inputs = [block, ctx.file.id_key] + signatures,
-        outputs = [auth],
+        outputs = [auth, text],
         arguments = parts,
     )
     shown = ctx.actions.declare_file(ctx.label.name + ".id-block.json")
@@ -166,7 +170,7 @@ def _snp_id_block_impl(ctx):
         arguments = look,
     )
     return [
-        DefaultInfo(files = depset([block, auth])),
+        DefaultInfo(files = depset([block, auth, text, digest])),
         OutputGroupInfo(
             explain = depset([shown], transitive = [_explanations(ctx)]),
             unsigned = depset([block, key]),
@@ -199,7 +203,8 @@ snp_id_block = rule(
     doc = """Makes an SEV-SNP ID block. No private key enters a build: signatures are made elsewhere, over files that this rule writes.
 
 Makes `<name>.id-block.bin` (96 bytes, what the ID key signs) and, without signatures, `<name>.id-key.bin` (1028 bytes, what the author
-key signs); with them, checks them and makes `<name>.id-auth.bin` (4096 bytes). Output groups: `unsigned`, what is to be signed;
+key signs); with them, checks them and makes `<name>.id-auth.bin` (4096 bytes) and `<name>.txt`, both in base64 as QEMU takes them.
+`<name>.id-key-digest.txt` is ID_KEY_DIGEST of the guest's reports. Output groups: `unsigned`, what is to be signed;
 `explain`, what a signed block says and the explanations of the measurement.""",
 )
 

@@ -1,6 +1,6 @@
 import { bytesToHex } from '../bytes/hex.ts';
 import type { ByteSource } from '../bytes/source.ts';
-import { jsonText, showText, utf8Bytes, utf8FromBytes } from '../bytes/text.ts';
+import { jsonText, showText, utf8FromBytes } from '../bytes/text.ts';
 import { mismatchError } from '../errors.ts';
 import { firstDifference } from '../snp/explanation-diff.ts';
 import {
@@ -19,11 +19,10 @@ import { explainSvsmLaunch, svsmEntryGpa } from '../snp/svsm-digest.ts';
 import { vmsaFields } from '../snp/vmsa-fields.ts';
 import { BSP_RESET_EIP, buildSvsmVmsa, buildVmsa } from '../snp/vmsa.ts';
 import type { Command } from './command.ts';
-import { resolvePath, writeFileWhole } from './files.ts';
 import { flagOption, textOption } from './options.ts';
 import { CALL_OPTIONS, readCall, requireOne, usage, type SnpCall } from './snp-call.ts';
 import { openKernel, svsmInput, withFiles } from './snp-measurements.ts';
-import { hexValue, readSmall } from './snp-options.ts';
+import { hexValue, OUT_FILE_OPTION, readSmall, writeText } from './snp-options.ts';
 
 type Open = (path: string) => ByteSource;
 
@@ -36,7 +35,7 @@ export const command: Command = {
   options: [
     ...CALL_OPTIONS,
     { flags: '--against <file>', description: 'explanation to compare with, as --json prints it' },
-    { flags: '--out-file <file>', description: 'write there instead of to standard output' },
+    OUT_FILE_OPTION,
     { flags: '--json', description: 'print one JSON object, also for errors' },
   ],
 
@@ -53,9 +52,7 @@ export const command: Command = {
     const text = flagOption(options, 'json')
       ? `${jsonText(explanation, 2)}\n`
       : `${show(explanation)}${path === undefined ? '' : `the same as ${showText(path)}\n`}`;
-    const output = textOption(options, 'outFile');
-    if (output === undefined) io.out(text);
-    else await writeFileWhole(resolvePath(io, output), [utf8Bytes(text)]);
+    await writeText(options, io, text);
     return 0;
   },
 };

@@ -1,10 +1,16 @@
-import { idBlockText, readIdBlock, verifyIdAuth, writeIdAuth, type IdAuth } from '../snp/id-block.ts';
+import {
+  ID_BLOCK_BYTES,
+  idBlockText,
+  readIdBlock,
+  verifyIdAuth,
+  writeIdAuth,
+  type IdAuth,
+} from '../snp/id-block.ts';
 import { publicKeyPoint, readAnySignature, writeSnpPublicKey } from '../snp/p384.ts';
 import type { Command } from './command.ts';
 import { requiredText } from './options.ts';
 import { binaryOrBase64, FILE_OPTIONS, writeIdFiles } from './snp-id-block-options.ts';
-import { readSmall } from './snp-options.ts';
-import { ID_BLOCK_BYTES } from '../snp/id-block.ts';
+import { OUT_FILE_OPTION, readSmall, writeText } from './snp-options.ts';
 
 export const command: Command = {
   summary: 'put an ID block and signatures that were made elsewhere together',
@@ -22,6 +28,7 @@ export const command: Command = {
       required: true,
     },
     ...FILE_OPTIONS,
+    OUT_FILE_OPTION,
     { flags: '--json', description: 'print errors as one JSON object' },
   ],
 
@@ -45,7 +52,7 @@ export const command: Command = {
       ['idBlockFile', block],
       ['idAuthFile', bytes],
     ]);
-    io.out(idBlockText(block, bytes));
+    await writeText(options, io, idBlockText(block, bytes));
     return 0;
   },
 };

@@ -11,20 +11,21 @@ import {
   onlyMeasurement,
   writeIdFiles,
 } from './snp-id-block-options.ts';
-import { readSmall } from './snp-options.ts';
+import { OUT_FILE_OPTION, readSmall, writeText } from './snp-options.ts';
 
 export const command: Command = {
   summary: 'write what the ID key and the author key have to sign',
   description:
     'First of two steps without private keys: writes the ID block (96 bytes, for the ID key) and the ID public key in SNP form (1028 bytes, ' +
     'for the author key). Sign each where its key is, for example with openssl dgst -sha384 -sign KEY -out SIGNATURE FILE, and go on with ' +
-    'cvm snp id-block assemble.',
+    'cvm snp id-block assemble. Prints ID_KEY_DIGEST, as reports will have it.',
   options: [
     ...BLOCK_OPTIONS,
     MEASUREMENTS_OPTION,
     { flags: '--id-block-file <file>', description: 'write the 96 bytes of the ID block there' },
     { flags: '--idkey-public <file>', description: 'public ID key: P-384, PEM' },
     { flags: '--idkey-file <file>', description: 'write the 1028 bytes of the public ID key there' },
+    { ...OUT_FILE_OPTION, description: "where the ID key's digest goes, instead of to standard output" },
     { flags: '--json', description: 'print errors as one JSON object' },
   ],
 
@@ -57,7 +58,7 @@ export const command: Command = {
       ...(block === undefined ? [] : [['idBlockFile', block] as const]),
       ...(key === undefined ? [] : [['idkeyFile', key] as const]),
     ]);
-    if (key !== undefined) io.out(`${bytesToHex(snpKeyDigest(key))}  ID key digest\n`);
+    if (key !== undefined) await writeText(options, io, `${bytesToHex(snpKeyDigest(key))}\n`);
     return 0;
   },
 };

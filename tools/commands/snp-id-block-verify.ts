@@ -1,14 +1,13 @@
 import { equalBytes } from '../bytes/compare.ts';
 import { bytesToHex } from '../bytes/hex.ts';
-import { jsonText, utf8Bytes } from '../bytes/text.ts';
+import { jsonText } from '../bytes/text.ts';
 import { formatError, mismatchError, usageError, type Fact } from '../errors.ts';
 import { ID_AUTH_BYTES, ID_BLOCK_BYTES, readIdAuth, readIdBlock, verifyIdAuth } from '../snp/id-block.ts';
 import { snpKeyDigest } from '../snp/p384.ts';
 import type { Command, Io, OptionValues } from './command.ts';
-import { resolvePath, writeFileWhole } from './files.ts';
 import { flagOption, parseIntegerLiteral, textOption } from './options.ts';
 import { binaryOrBase64 } from './snp-id-block-options.ts';
-import { hexValue, parseBytes, readSmall } from './snp-options.ts';
+import { hexValue, OUT_FILE_OPTION, parseBytes, readSmall, writeText } from './snp-options.ts';
 
 export const command: Command = {
   summary: 'check the signatures of an ID block, and what it says',
@@ -27,7 +26,7 @@ export const command: Command = {
     { flags: '--policy <value>', description: 'guest policy that it must name' },
     { flags: '--id-key-digest <hex>', description: 'digest that the ID key must have' },
     { flags: '--author-key-digest <hex>', description: 'digest that the author key must have' },
-    { flags: '--out-file <file>', description: 'write there instead of to standard output' },
+    OUT_FILE_OPTION,
     { flags: '--json', description: 'print one JSON object, also for errors' },
   ],
 
@@ -61,9 +60,7 @@ export const command: Command = {
       : Object.entries(shown)
           .map(([name, value]) => `${name.padEnd(16)}${value}\n`)
           .join('');
-    const output = textOption(options, 'outFile');
-    if (output === undefined) io.out(text);
-    else await writeFileWhole(resolvePath(io, output), [utf8Bytes(text)]);
+    await writeText(options, io, text);
     return 0;
   },
 };

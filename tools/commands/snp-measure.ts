@@ -1,12 +1,11 @@
 import { bytesToHex } from '../bytes/hex.ts';
-import { jsonText, showText, utf8Bytes } from '../bytes/text.ts';
+import { jsonText, showText } from '../bytes/text.ts';
 import { CvmError } from '../errors.ts';
 import { writeLaunchMeasurements } from '../guestos/measurements.ts';
 import { errorJson } from '../show-error.ts';
 import { guestFeatureNames } from '../snp/guest-features.ts';
 import { VERSION } from '../version.ts';
 import type { Command, Io, OptionSpec, OptionValues } from './command.ts';
-import { resolvePath, writeFileWhole } from './files.ts';
 import { flagOption, textOption } from './options.ts';
 import {
   CALL_OPTIONS,
@@ -21,7 +20,7 @@ import {
   type SnpCall,
 } from './snp-call.ts';
 import { measureCall, type Measurement } from './snp-measurements.ts';
-import { base64, hexValue } from './snp-options.ts';
+import { base64, hexValue, OUT_FILE_OPTION, writeText } from './snp-options.ts';
 import { peerExitCode, showPeerError } from './snp-peer-errors.ts';
 
 const PEER_VERSION = '0.0.13';
@@ -45,7 +44,7 @@ const OPTIONS: readonly OptionSpec[] = [
     description:
       'hex (the default for one digest), base64, table (the default for many), or measurements: launch-measurements.json',
   },
-  { flags: '--out-file <file>', description: 'write there instead of to standard output' },
+  OUT_FILE_OPTION,
   { flags: '--dump-vmsa', description: 'write vmsa0.bin, vmsa1.bin, … into the current directory' },
   { flags: '-v, --verbose', description: 'print a sentence instead of the digest alone' },
   {
@@ -80,9 +79,7 @@ export const command: Command = {
       const text = flagOption(options, 'json')
         ? json(call, measurements)
         : show(call, format, measurements, flagOption(options, 'verbose'));
-      const output = textOption(options, 'outFile');
-      if (output === undefined) io.out(text);
-      else await writeFileWhole(resolvePath(io, output), [utf8Bytes(text)]);
+      await writeText(options, io, text);
       return 0;
     } catch (error) {
       if (!(error instanceof CvmError) || error.kind === 'bug') throw error;
