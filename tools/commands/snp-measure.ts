@@ -1,7 +1,6 @@
 import { bytesToHex } from '../bytes/hex.ts';
 import { jsonText, showText } from '../bytes/text.ts';
 import { CvmError } from '../errors.ts';
-import { writeLaunchMeasurements } from '../guestos/measurements.ts';
 import { errorJson } from '../show-error.ts';
 import { guestFeatureNames } from '../snp/guest-features.ts';
 import { VERSION } from '../version.ts';
@@ -78,7 +77,7 @@ export const command: Command = {
       const measurements = await measureCall(call, io);
       const text = flagOption(options, 'json')
         ? json(call, measurements)
-        : show(call, format, measurements, flagOption(options, 'verbose'));
+        : await show(call, format, measurements, flagOption(options, 'verbose'));
       await writeText(options, io, text);
       return 0;
     } catch (error) {
@@ -110,14 +109,16 @@ function warn({ mode, guestFeatures, vmmType, kernel }: SnpCall, io: Io): void {
     io.err(`warning: ${vmmType} starts no kernel directly: its guests have no kernel hashes\n`);
 }
 
-function show(
+async function show(
   call: SnpCall,
   format: Format,
   measurements: readonly Measurement[],
   isVerbose: boolean,
-): string {
+): Promise<string> {
   switch (format) {
-    case 'measurements':
+    case 'measurements': {
+      // Start-up time is a feature: what reads JSON strictly is large, and one digest needs none of it.
+      const { writeLaunchMeasurements } = await import('../guestos/measurements.ts');
       return writeLaunchMeasurements(
         measurements.map(({ digest, cpu, append }) => ({
           measurement: digest,
@@ -125,6 +126,7 @@ function show(
           vcpuType: cpu.type ?? null,
         })),
       );
+    }
     case 'table':
       return table(measurements);
     case 'hex':

@@ -2,7 +2,6 @@ import type { ByteSource } from '../bytes/source.ts';
 import { prepareSnpLaunch } from '../snp/launch-digest.ts';
 import { sevEsLaunchDigest, sevLaunchDigest } from '../snp/legacy-digest.ts';
 import { parseOvmf, requireResetEip } from '../snp/ovmf.ts';
-import { peerLaunchDigest } from '../snp/peer-digest.ts';
 import { svsmEntryGpa, svsmLaunchDigest, type SvsmLaunchInput } from '../snp/svsm-digest.ts';
 import { BSP_RESET_EIP, buildSvsmVmsa, buildVmsa } from '../snp/vmsa.ts';
 import type { Io } from './command.ts';
@@ -135,6 +134,7 @@ async function measureAsPeer(
           varsSizeBytes: call.varsFile === undefined ? call.varsSize : open(call.varsFile).sizeBytes,
         }
       : {};
+  const { peerLaunchDigest } = await import('../snp/peer-digest.ts');
   const takesKernel = call.mode !== 'snp:svsm';
   const { digest, vmsa } = peerLaunchDigest({
     mode: call.mode,
