@@ -60,7 +60,7 @@ beforeAll(() => {
   write('report.bin', makeReport());
   write('vlek.bin', makeReport(undefined, 12n));
   write('short.bin', makeReport().slice(1));
-  for (const name of ['ark', 'ask', 'asvk', 'vcek', 'vlek']) write(`${name}.pem`, pem(name));
+  for (const name of ['ark', 'ask', 'asvk', 'leaf', 'vcek', 'vlek']) write(`${name}.pem`, pem(name));
   write('vcek.der', new Uint8Array(readCertificate(pem('vcek'), 'vcek').raw));
   write('S.fd', firmwareS());
   const entry = { measurement: hexToBytes(S1), kernelCmdline: null, vcpuType: 'EPYC-v4' };
@@ -231,6 +231,15 @@ describe('who signed it', () => {
     );
     const error = await expectCvmRejection(() => run({ ...CHAIN, ...options }, 'masked.bin'), code, 'trust');
     expect(error.message).not.toBe('');
+  });
+
+  test('refused: a root that did not sign itself, and a key of the right size that is no authority', async () => {
+    const error = await expectCvmRejection(
+      () => run({ ...CHAIN, ark: 'ask.pem', ask: 'vcek.pem' }),
+      'REPORT_CHAIN',
+    );
+    expect(error.message).toBe('the ARK is not signed by the ARK');
+    await expectCvmRejection(() => run({ ...CHAIN, ark: 'leaf.pem' }), 'REPORT_CHAIN_ISSUER', 'trust');
   });
 
   test('valid at a time within', async () => {

@@ -37,4 +37,9 @@ for pair in vcek:0b:ask vlek:0c:asvk; do
     xxd -r -p | openssl ec -inform DER -out $name.key 2>/dev/null
   issue $name "/CN=SEV-$name" "${pair##*:}" $name.cnf
 done
+# An RSA key of the right size that is no authority.
+rsa leaf.key
+printf '[req]\ndistinguished_name=d\nx509_extensions=v\n[d]\n[v]\nbasicConstraints=critical,CA:FALSE\n' >leaf.cnf
+# shellcheck disable=SC2086
+openssl req -x509 -new -config leaf.cnf -key leaf.key -subj '/CN=Leaf' $pss -days $days -out leaf.pem
 rm -f ./*.key ./*.cnf
