@@ -10,6 +10,7 @@ load("//rules/private:miniature.bzl", _cvm_miniature = "cvm_miniature")
 load("//rules/private:partition.bzl", _cvm_boot_partition = "cvm_boot_partition", _cvm_root_partition = "cvm_root_partition")
 load("//rules/private:proposal.bzl", _cvm_proposal = "cvm_proposal", _cvm_proposal_payload = "cvm_proposal_payload")
 load("//rules/private:records.bzl", _cvm_not_for_production = "cvm_not_for_production", _cvm_sha256 = "cvm_sha256", _cvm_version = "cvm_version")
+load("//rules/private:snp.bzl", _measurement_test = "measurement_test", _snp_id_block = "snp_id_block", _snp_launch_measurements = "snp_launch_measurements")
 load("//rules/private:tree.bzl", _cvm_initrd = "cvm_initrd", _cvm_tree = "cvm_tree")
 load("//rules/private:update_image.bzl", _cvm_disk_image = "cvm_disk_image", _cvm_update_image = "cvm_update_image")
 load("//rules/private:validation.bzl", _cvm_validation = "cvm_validation")
@@ -39,3 +40,6 @@ igvm_digest_test = _igvm_digest_test
 igvm_kvm_check_test = _igvm_kvm_check_test
 igvm_measurement = _igvm_measurement
 igvm_sign = _igvm_sign
+measurement_test = _measurement_test
+snp_id_block = _snp_id_block
+snp_launch_measurements = _snp_launch_measurements

@@ -113,10 +113,11 @@ async function dispatch(
     const { command } = await entry.load();
     onCommand(command);
     const words = argv.slice(wordsOf(entry).length);
-    const call = plainCall(command, words);
+    const full = command.expandWords?.(words) ?? words;
+    const call = plainCall(command, full);
     if (call !== undefined) return await command.run(call.args, call.options, processIo());
     const { Command: Commander } = await import('commander');
-    return await runCommand(new Commander(`${name} ${entry.noun} ${entry.verb}`), command, words);
+    return await runCommand(new Commander(`${name} ${entry.noun} ${entry.verb}`), command, full);
   }
   refuseUnknown(name, table, noun, verb, argv[2]);
   const { Command: Commander } = await import('commander');

@@ -22,7 +22,7 @@ def run_cvm(ctx, noun, verb, progress, inputs, outputs, arguments, bundle = None
     Args:
       ctx: the rule context; the rule has CVM_ATTRS and CVM_TOOLCHAINS
       noun: the command's noun
-      verb: the command's verb
+      verb: the command's verb, which may be several words
       progress: what a person reads while it runs; the label is added
       inputs: list of Files
       outputs: list of Files
@@ -33,7 +33,7 @@ def run_cvm(ctx, noun, verb, progress, inputs, outputs, arguments, bundle = None
     bundle = bundle or ctx.file._cvm
     words = ctx.actions.args()
     words.add(bundle)
-    words.add_all([noun, verb])
+    words.add_all([noun] + verb.split(" "))
     ctx.actions.run(
         executable = node.binary,
         arguments = [words, arguments],

@@ -42,7 +42,8 @@ interface Row {
 const median = (seconds: readonly number[]): number => seconds[Math.floor(seconds.length / 2)] ?? Number.NaN;
 
 const cvm = join(workspace, 'bazel-bin/tools/cvm');
-bazel('build', image, '//tools:cvm')();
+const example = '//examples/snp:production.json';
+bazel('build', image, '//tools:cvm', example)();
 const node = time(21, process.execPath, ['-e', '0']);
 const version = time(21, cvm, ['--version']);
 const help = time(11, cvm, ['--help']);
@@ -77,6 +78,28 @@ truncateSync(large, 2 ** 32);
 const list = time(11, cvm, ['vmgs', 'list', '--raw', large]);
 rmSync(folder, { recursive: true });
 
+/** Words of a measurement of the example's guest: what sev-snp-measure takes too. */
+const guest = (vcpus: string, type: string): string[] => [
+  ...['--mode', 'snp', '--vcpus', vcpus, '--vcpu-type', type, '--append', 'console=ttyS0'],
+  ...['ovmf', 'kernel', 'initrd'].flatMap((name, i) => [
+    `--${name}`,
+    join('bazel-bin/examples/snp', ['OVMF.fd', 'vmlinuz', 'initrd.img'][i] ?? ''),
+  ]),
+];
+const measure = (vcpus: string): readonly number[] =>
+  time(11, cvm, ['snp', 'measure', ...guest(vcpus, 'EPYC-Genoa')]);
+const [one, many] = [measure('1'), measure('64')];
+const peer = (vcpus: string): readonly number[] | undefined =>
+  spawnSync('sev-snp-measure', ['--version']).status === 0
+    ? time(11, 'sev-snp-measure', guest(vcpus, 'EPYC-Genoa'))
+    : undefined;
+const [peerOne, peerMany] = [peer('1'), peer('64')];
+/** 64 counts × 3 types × 2 command lines in one call, and as many calls. */
+const types = 'EPYC-v4,EPYC-Genoa,EPYC-Turin';
+const matrix = time(5, cvm, ['snp', 'measure', ...guest('1-64', types), '--append', 'console=hvc0']);
+const MATRIX_CALLS = 64 * 3 * 2;
+const singles = matrix.map(() => median(many) * MATRIX_CALLS);
+
 const clean = time(3, './bazelw', ['build', image], bazel('clean'));
 bazel('build', '//tools:cvm')();
 const nothing = time(5, './bazelw', ['build', image]);
@@ -90,6 +113,20 @@ const rows: readonly Row[] = [
   { name: 'node writes 4 MiB', seconds: sameBytes, against: median(node) },
   { name: 'cvm vmgs create, those 4 MiB', seconds: vmgs, against: median(sameBytes) },
   { name: 'cvm vmgs list, 4 GiB', seconds: list, against: median(node) },
+  {
+    name: 'snp measure, 1 vCPU',
+    seconds: one,
+    ...(peerOne === undefined ? {} : { against: median(peerOne) }),
+  },
+  {
+    name: 'snp measure, 64 vCPUs',
+    seconds: many,
+    ...(peerMany === undefined ? {} : { against: median(peerMany) }),
+  },
+  ...(peerOne === undefined ? [] : [{ name: 'sev-snp-measure, 1 vCPU', seconds: peerOne }]),
+  ...(peerMany === undefined ? [] : [{ name: 'sev-snp-measure, 64 vCPUs', seconds: peerMany }]),
+  { name: 'snp measure, 384 guests', seconds: matrix, against: median(singles) },
+  { name: '384 calls, from one of 64 vCPUs', seconds: singles },
   { name: 'no-op build of update-img', seconds: nothing, against: median(clean) },
   { name: 'clean build of update-img', seconds: clean },
 ];
@@ -104,7 +141,7 @@ const head = ['min', 'median', 'max', 'ratio']
 let table = `${'whole processes, seconds'.padEnd(37)}${head}\n`;
 for (const { name, seconds, against } of [...rows, ...inProcess]) {
   if (name === inProcess[0]?.name) table += '\na delegated certificate, in this process\n';
-  const ratio = against === undefined ? '' : (median(seconds) / against).toFixed(2).padStart(8);
+  const ratio = against === undefined ? '' : (median(seconds) / against).toFixed(3).padStart(8);
   table += `${name.padEnd(38)}${show(seconds[0] ?? Number.NaN)} ${show(median(seconds))} ${show(seconds.at(-1) ?? Number.NaN)}${ratio}\n`;
 }
 process.stdout.write(table);

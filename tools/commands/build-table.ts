@@ -204,6 +204,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     load: () => import('./packit-unpack.ts'),
   },
   {
+    noun: 'ovmf',
+    verb: 'show',
+    summary: 'show what an OVMF image says of itself, and whether it can measure a kernel',
+    load: () => import('./ovmf-show.ts'),
+  },
+  {
     noun: 'proposal',
     verb: 'verify',
     summary: 'verify a certified proposal and show what it proves',
@@ -211,9 +217,51 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
   },
   {
     noun: 'snp',
+    verb: 'explain',
+    summary: 'show a launch digest step by step, or where two launches part',
+    load: () => import('./snp-explain.ts'),
+  },
+  {
+    noun: 'snp',
+    verb: 'expect',
+    summary: 'compare launch measurements with those that are expected',
+    load: () => import('./snp-expect.ts'),
+  },
+  {
+    noun: 'snp',
+    verb: 'id-block assemble',
+    summary: 'put an ID block and signatures that were made elsewhere together',
+    load: () => import('./snp-id-block-assemble.ts'),
+  },
+  {
+    noun: 'snp',
+    verb: 'id-block prepare',
+    summary: 'write what the ID key and the author key have to sign',
+    load: () => import('./snp-id-block-prepare.ts'),
+  },
+  {
+    noun: 'snp',
+    verb: 'id-block verify',
+    summary: 'check the signatures of an ID block, and what it says',
+    load: () => import('./snp-id-block-verify.ts'),
+  },
+  {
+    noun: 'snp',
     verb: 'measure',
     summary: 'compute an SEV-SNP launch digest',
     load: () => import('./snp-measure.ts'),
+  },
+  {
+    noun: 'snp',
+    verb: 'report check',
+    summary: 'compare an SEV-SNP attestation report with what was built, and check its signature',
+    load: () => import('./snp-report-check.ts'),
+  },
+  {
+    noun: 'snp',
+    verb: 'report show',
+    summary: 'show what an SEV-SNP attestation report says',
+    load: () => import('./snp-report-show.ts'),
   },
   {
     noun: 'snp',

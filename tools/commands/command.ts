@@ -37,6 +37,8 @@ export interface Command {
   readonly description?: string;
   readonly arguments?: readonly ArgumentSpec[];
   readonly options?: readonly OptionSpec[];
+  /** The words after the verb in full, where the command stands in for a peer that lets them be abbreviated. */
+  expandWords?(words: readonly string[]): readonly string[];
   /** The exit code of an error, where the command stands in for a peer that has codes of its own. */
   exitCode?(error: CvmError): number;
   /** @returns the exit code */

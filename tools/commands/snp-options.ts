@@ -1,14 +1,21 @@
 import { hexToBytes } from '../bytes/hex.ts';
 import { readAll } from '../bytes/source.ts';
+import { utf8Bytes } from '../bytes/text.ts';
 import { usageError } from '../errors.ts';
 import { LAUNCH_DIGEST_BYTES } from '../snp/gctx.ts';
 import { VCPU_LIMIT } from '../snp/launch-digest.ts';
-import type { Io } from './command.ts';
-import { openFile, resolvePath } from './files.ts';
-import { parseDecimal } from './options.ts';
+import type { Io, OptionSpec, OptionValues } from './command.ts';
+import { openFile, resolvePath, writeFileWhole } from './files.ts';
+import { parseDecimal, textOption } from './options.ts';
 
 /** Reports, ID blocks, keys, certificates, explanations: all far smaller. */
 const SMALL_FILE_LIMIT_BYTES = 16 << 20;
+
+/** Not `--output`, which sev-snp-measure takes for an abbreviation of `--output-format`. */
+export const OUT_FILE_OPTION: OptionSpec = {
+  flags: '--out-file <file>',
+  description: 'write there instead of to standard output',
+};
 
 /** Parsing that the commands about SEV-SNP share. */
 
@@ -65,6 +72,13 @@ export function readSmall(io: Pick<Io, 'cwd'>, path: string, what: string): Uint
   } finally {
     file.close();
   }
+}
+
+/** Text to where `--out-file` says, or to standard output. */
+export async function writeText(options: OptionValues, io: Io, text: string): Promise<void> {
+  const path = textOption(options, 'outFile');
+  if (path === undefined) io.out(text);
+  else await writeFileWhole(resolvePath(io, path), [utf8Bytes(text)]);
 }
 
 /** A command line that a shell reads as these words. */

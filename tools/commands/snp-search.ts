@@ -6,6 +6,7 @@ import { openExt4 } from '../ext4/reader.ts';
 import { teeCommandLines } from '../guestos/boot-args.ts';
 import { bootFile, readBootArgs } from '../guestos/boot-partition.ts';
 import { BOOT_FILES } from '../guestos/layout.ts';
+import { readReport } from '../snp/attestation-report.ts';
 import { kernelFileHash } from '../snp/kernel-hashes.ts';
 import { prepareSnpLaunch, VCPU_LIMIT } from '../snp/launch-digest.ts';
 import { describeMatch, measureWords } from '../snp/search-report.ts';
@@ -31,7 +32,7 @@ import {
   textOption,
   textsOption,
 } from './options.ts';
-import { hexValue, parseCounts, parseLaunchDigest, shellLine } from './snp-options.ts';
+import { hexValue, parseCounts, parseLaunchDigest, readSmall, shellLine } from './snp-options.ts';
 
 const MOST_TRIES_LIMIT = 10_000_000_000;
 
@@ -48,6 +49,7 @@ export const command: Command = {
       description: 'MEASUREMENT of a report: 96 hex digits or base64; may be repeated',
       repeatable: true,
     },
+    { flags: '--report <file>', description: 'attestation report to take the digest from' },
     { flags: '--ovmf <path>', description: 'firmware; may be repeated', repeatable: true },
     { flags: '--kernel <path>', description: 'kernel; may be repeated', repeatable: true },
     { flags: '--initrd <path>', description: 'initrd; may be repeated', repeatable: true },
@@ -77,10 +79,14 @@ export const command: Command = {
   ],
 
   async run(_args, options, io) {
-    const expected = textsOption(options, 'expected').map((text) => parseLaunchDigest(text, '--expected'));
+    const report = textOption(options, 'report');
+    const expected = [
+      ...textsOption(options, 'expected').map((text) => parseLaunchDigest(text, '--expected')),
+      ...(report === undefined ? [] : [readReport(readSmall(io, report, report)).measurement]),
+    ];
     if (expected.length === 0) {
-      throw usageError('OPTION_MISSING', '--expected is required', {
-        mend: 'give MEASUREMENT of the attestation report',
+      throw usageError('OPTION_MISSING', '--expected or --report is required', {
+        mend: 'give MEASUREMENT of the attestation report, or the report',
       });
     }
     const beliefs = readBeliefs(options);

@@ -150,4 +150,10 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: 'write a file into a VMGS store',
     load: () => import('./vmgs-write.ts'),
   },
+  {
+    noun: 'snp',
+    verb: 'id-block create',
+    summary: 'sign an ID block: which launch digest a guest of yours must have',
+    load: () => import('./snp-id-block-create.ts'),
+  } satisfies CommandEntry,
 ].toSorted((a, b) => (`${a.noun} ${a.verb}` < `${b.noun} ${b.verb}` ? -1 : 1));

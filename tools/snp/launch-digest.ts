@@ -47,8 +47,8 @@ export interface SnpConfiguration {
 
 /** One thing measured, and the digest after it. */
 export interface LaunchStep {
-  readonly what: 'firmware' | 'section' | 'vmsa';
-  /** `firmware`, the section type's name, or `VMSA 0`. */
+  readonly what: 'firmware' | 'svsm' | 'section' | 'vmsa';
+  /** `firmware`, `SVSM`, the section type's name, or `VMSA 0`. */
   readonly name: string;
   readonly pageType: PageType;
   readonly gpa: number;
@@ -63,6 +63,8 @@ export interface SnpLaunch {
   readonly ovmf: Ovmf;
   /** LD after the firmware pages alone: what mode snp:ovmf-hash prints. */
   readonly firmwareDigest: Uint8Array;
+  /** SHA-256 of the kernel and of the initrd (of nothing without one); undefined without a kernel. */
+  readonly fileHashes: { readonly kernel: Uint8Array; readonly initrd: Uint8Array } | undefined;
   /** The launch digest: MEASUREMENT of the attestation report (offset 0x90), 48 bytes. */
   predict(configuration: SnpConfiguration): Uint8Array;
   /** Digests of guests that differ in the vCPU count alone, in the order given, for the cost of the largest. */
@@ -120,6 +122,7 @@ export function prepareSnpLaunch(artifacts: SnpArtifacts): SnpLaunch {
   return {
     ovmf,
     firmwareDigest: afterFirmware.digest,
+    fileHashes: files,
     predict(configuration) {
       const vmsas = vmsaHashes(ovmf, configuration);
       const context = prefix(configuration.append, configuration.vmmType).fork();

@@ -1,9 +1,9 @@
-import { digestBytes } from '../bytes/digest.ts';
+import { digestBytes, digestSource } from '../bytes/digest.ts';
 import { asSource, type ByteSource } from '../bytes/source.ts';
 import { formatError, usageError } from '../errors.ts';
-import { LaunchContext, PAGE_BYTES } from './gctx.ts';
-import { checkVcpus, measureSection, requireWholePages } from './launch-digest.ts';
-import { parseOvmf, requireSections, requireSvsmLaunchOffset, type Ovmf } from './ovmf.ts';
+import { LaunchContext, PAGE_BYTES, VMSA_GPA } from './gctx.ts';
+import { checkVcpus, measureSection, requireWholePages, type LaunchStep } from './launch-digest.ts';
+import { parseOvmf, requireSections, requireSvsmLaunchOffset, sectionName, type Ovmf } from './ovmf.ts';
 import { buildSvsmVmsa } from './vmsa.ts';
 
 export interface SvsmLaunchInput {
@@ -45,6 +45,42 @@ export function svsmLaunchDigest(input: SvsmLaunchInput): Uint8Array {
   const vmsa = digestBytes('sha384', buildSvsmVmsa(svsmGpa + launchOffset, input.vcpuSig));
   for (let vcpu = 0; vcpu < input.vcpus; vcpu++) context.vmsaPage(vmsa);
   return context.digest;
+}
+
+/** The same digest, step by step. @throws as {@link svsmLaunchDigest} */
+export function explainSvsmLaunch(input: SvsmLaunchInput): LaunchStep[] {
+  checkVcpus(input.vcpus);
+  const { firmware, svsm, ovmf, firmwareGpa, svsmGpa, launchOffset } = layOut(input);
+  const context = new LaunchContext();
+  const image = (what: 'firmware' | 'svsm', name: string, gpa: number, pages: ByteSource): LaunchStep => {
+    context.normalPages(gpa, pages);
+    const contentSha384 = digestSource('sha384', pages);
+    const count = pages.sizeBytes / PAGE_BYTES;
+    return { what, name, pageType: 'normal', gpa, pages: count, contentSha384, digest: context.digest };
+  };
+  const steps = [
+    image('firmware', 'firmware', firmwareGpa, firmware),
+    image('svsm', 'SVSM', svsmGpa, svsm),
+    ...requireSections(ovmf).map((section): LaunchStep => {
+      const measured = measureSection(context, section, 'QEMU', undefined);
+      const name = sectionName(section.type);
+      return { what: 'section', name, gpa: section.gpa, ...measured, digest: context.digest };
+    }),
+  ];
+  const contentSha384 = digestBytes('sha384', buildSvsmVmsa(svsmGpa + launchOffset, input.vcpuSig));
+  for (let vcpu = 0; vcpu < input.vcpus; vcpu++) {
+    context.vmsaPage(contentSha384);
+    steps.push({
+      what: 'vmsa',
+      name: `VMSA ${vcpu}`,
+      pageType: 'vmsa',
+      gpa: VMSA_GPA,
+      pages: 1,
+      contentSha384,
+      digest: context.digest,
+    });
+  }
+  return steps;
 }
 
 interface SvsmLayout {

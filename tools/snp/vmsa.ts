@@ -30,8 +30,8 @@ export interface VmsaParameters {
 
 type Segment = readonly [selector: number, attributes: number, limit: number, base: number];
 
-/** Offsets in the page, as {@link buildVmsa} fills it. */
-const SEGMENTS = {
+/** Offsets of the segments in the page, as {@link buildVmsa} fills it. */
+export const SEGMENTS = {
   es: 0x00,
   cs: 0x10,
   ss: 0x20,
@@ -44,7 +44,8 @@ const SEGMENTS = {
   tr: 0x90,
 } as const;
 
-const REGISTERS = {
+/** Offsets of the 64-bit registers. */
+export const REGISTERS = {
   efer: 0xd0,
   cr4: 0x148,
   cr0: 0x158,
@@ -58,8 +59,9 @@ const REGISTERS = {
   xcr0: 0x3e8,
 } as const;
 
-const MXCSR = 0x408;
-const X87_FCW = 0x410;
+/** 32 and 16 bits. */
+export const MXCSR = 0x408;
+export const X87_FCW = 0x410;
 
 const G_PAT_RESET = 0x0007_0406_0007_0406n;
 const G_PAT_GCE = 0x0000_0000_0007_0106n;
@@ -162,7 +164,7 @@ export function buildVmsa(parameters: VmsaParameters): Uint8Array {
  *
  * @param eip the SVSM's entry point, 32 bits
  */
-export function buildSvsmVmsa(eip: number, vcpuSig: number): Uint8Array {
+export function buildSvsmVmsa(eip: number, vcpuSig: number | bigint): Uint8Array {
   const data: Segment = [0x10, 0xc93, 0xffff_ffff, 0];
   return writeVmsa(
     {

@@ -310,8 +310,13 @@ describe('SEV, SEV-ES and SVSM', () => {
     );
   });
 
-  test('plain SEV measures any file', () => {
-    expect(bytesToHex(sevLaunchDigest({ firmware: new Uint8Array() }))).toMatch(/^e3b0c442/);
+  test('plain SEV measures firmware without a table, and refuses what is none', () => {
+    const plain = new Uint8Array(50);
+    expect(sevLaunchDigest({ firmware: plain })).toEqual(digestBytes('sha256', plain));
+    expectCvmError(() => sevLaunchDigest({ firmware: plain.slice(1) }), 'OVMF_TOO_SHORT', 'format');
+    const broken = firmwareS();
+    broken.set([17, 0], broken.length - 50 - 18);
+    expectCvmError(() => sevLaunchDigest({ firmware: broken }), 'OVMF_ENTRY_SIZE', 'format');
   });
 
   test('S8: an SVSM below firmware and variables', () => {

@@ -1,11 +1,14 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { chunks } from '../../../tools/bytes/source.ts';
 import type { OptionValues } from '../../../tools/commands/command.ts';
+import { writeFileWhole } from '../../../tools/commands/files.ts';
 import { command as measureCommand } from '../../../tools/commands/snp-measure.ts';
 import { command } from '../../../tools/commands/snp-search.ts';
 import { expectCvmRejection } from '../../support/errors.ts';
-import { APPEND, firmwareS, INITRD, KERNEL } from '../../support/firmware.ts';
+import { APPEND, firmwareS, INITRD, KERNEL, repeatedLine } from '../../support/firmware.ts';
+import { bootArgsText, bootPartition, measureSource } from '../../support/guestos-images.ts';
 import { runCommand, scratchFolder, type Outcome } from '../../support/run-command.ts';
 
 const S2 = '2edc552e1d2071e0e175ae92c0e58a222b18246a1de535e27b58ed4c7cbfccc2aac5180520b9da876bad7c71b76ec043';
@@ -22,6 +25,41 @@ beforeAll(() => {
 const FILES = { ovmf: ['S.fd'], kernel: ["it's a kernel"], initrd: ['initrd'], append: [APPEND] };
 const search = async (options: OptionValues): Promise<Outcome> =>
   await runCommand(command, folder, [], { ...FILES, ...options });
+
+describe('files of a boot partition', () => {
+  const other = repeatedLine('kernel of another release', 5000);
+  beforeAll(async () => {
+    const bootArgs = bootArgsText('11'.repeat(32));
+    await writeFileWhole(join(folder, 'base.img'), chunks(bootPartition({ bootArgs })));
+    await writeFileWhole(join(folder, 'other.img'), chunks(bootPartition({ bootArgs, kernel: other })));
+  });
+  const run = async (options: OptionValues): Promise<string> =>
+    (await runCommand(command, folder, [], options)).out;
+
+  test('both slots are tried', async () => {
+    const measured = measureSource(bootPartition({ bootArgs: bootArgsText('11'.repeat(32)) }));
+    const expected = measured.map(({ measurement }) => Buffer.from(measurement).toString('hex'));
+    const out = await run({ expected, boot: ['base.img'] });
+    for (const { kernelCmdline } of measured) expect(out).toContain(JSON.stringify(kernelCmdline));
+    expect(out).toContain('kernel base.img:/vmlinuz');
+    expect(out).not.toContain('not found');
+  });
+
+  test('files of two releases are mixed', async () => {
+    const image = { bootArgs: bootArgsText('22'.repeat(32)), kernel: other };
+    const [{ measurement } = { measurement: new Uint8Array() }] = measureSource(bootPartition(image));
+    await writeFileWhole(join(folder, 'lost.img'), chunks(bootPartition({ bootArgs: image.bootArgs })));
+    const expected = [Buffer.from(measurement).toString('hex')];
+    const out = await run({ expected, boot: ['lost.img', 'other.img'] });
+    expect(out).toContain('kernel other.img:/vmlinuz');
+    expect(out).toContain('initrd lost.img:/initrd.img');
+  });
+
+  test('what is no boot partition is refused', async () => {
+    const zeros = '00'.repeat(48);
+    await expectCvmRejection(async () => await run({ expected: [zeros], boot: ['S.fd'] }), 'EXT4_MAGIC');
+  });
+});
 
 interface Found {
   readonly command: readonly string[];
