@@ -6,6 +6,18 @@ import type { CommandEntry } from './command.ts';
  */
 export const BUILD_COMMANDS: readonly CommandEntry[] = [
   {
+    noun: 'bundle',
+    verb: 'create',
+    summary: 'make a dstack image bundle from its parts',
+    load: () => import('./bundle-create.ts'),
+  },
+  {
+    noun: 'bundle',
+    verb: 'verify',
+    summary: 'check a dstack image bundle against its digest',
+    load: () => import('./bundle-verify.ts'),
+  },
+  {
     noun: 'ext4',
     verb: 'build',
     summary: 'write an ext4 image from a tar archive',
