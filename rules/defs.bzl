@@ -3,7 +3,7 @@
 load("//rules/private:boot_args.bzl", _cvm_boot_args = "cvm_boot_args")
 load("//rules/private:boot_files.bzl", _cvm_boot_files = "cvm_boot_files")
 load("//rules/private:command.bzl", _cvm_command = "cvm_command")
-load("//rules/private:dstack.bzl", _dstack_image_bundle = "dstack_image_bundle")
+load("//rules/private:dstack.bzl", _dstack_image_bundle = "dstack_image_bundle", _dstack_launch_measurement = "dstack_launch_measurement")
 load("//rules/private:measurements.bzl", _cvm_launch_measurements = "cvm_launch_measurements")
 load("//rules/private:miniature.bzl", _cvm_miniature = "cvm_miniature")
 load("//rules/private:partition.bzl", _cvm_boot_partition = "cvm_boot_partition", _cvm_root_partition = "cvm_root_partition")
@@ -29,3 +29,4 @@ cvm_tree = _cvm_tree
 cvm_update_image = _cvm_update_image
 cvm_validation = _cvm_validation
 dstack_image_bundle = _dstack_image_bundle
+dstack_launch_measurement = _dstack_launch_measurement

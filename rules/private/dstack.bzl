@@ -113,3 +113,44 @@ Makes the folder `<name>` with metadata.json, sha256sum.txt and digest.txt as ds
 groups: `tarball` (`<name>.tar.gz` for hosts), `verifier_archive` (a folder with mr_<digest>.tar.gz), `digest`
 (`<name>.digest.txt`: os_image_hash). Promises equal bytes for equal inputs.""",
 )
+
+def _dstack_launch_measurement_impl(ctx):
+    out = ctx.actions.declare_file(ctx.label.name)
+    explain = ctx.actions.declare_file(ctx.label.name + ".explain.json")
+    bundle = ctx.attr.bundle[DstackBundleInfo].folder
+    args = ctx.actions.args()
+    args.add(bundle.path)
+    args.add("--platform", "sev-snp")
+    args.add("--vcpus", str(ctx.attr.vcpus))
+    args.add("--vcpu-type", ctx.attr.vcpu_type)
+    args.add("--guest-features", ctx.attr.guest_features)
+    args.add("--output", out)
+    args.add("--explain", explain)
+    run_cvm(
+        ctx,
+        noun = "bundle",
+        verb = "measure",
+        progress = "Measuring the SEV-SNP launch of",
+        inputs = [bundle],
+        outputs = [out, explain],
+        arguments = args,
+    )
+    return [
+        DefaultInfo(files = depset([out])),
+        OutputGroupInfo(explain = depset([explain])),
+    ]
+
+dstack_launch_measurement = rule(
+    implementation = _dstack_launch_measurement_impl,
+    attrs = dict(
+        CVM_ATTRS,
+        bundle = attr.label(mandatory = True, providers = [DstackBundleInfo], doc = "What is measured."),
+        guest_features = attr.string(default = "1", doc = "SEV_FEATURES; dstack starts guests with 1."),
+        vcpu_type = attr.string(default = "EPYC-v4", doc = "QEMU's CPU model."),
+        vcpus = attr.int(mandatory = True, doc = "vCPUs at launch."),
+    ),
+    toolchains = CVM_TOOLCHAINS,
+    doc = """Computes the SEV-SNP launch digest of a bundle.
+
+Makes a file called `<name>`: 96 hex digits and a line feed. In the output group `explain`: every step as JSON.""",
+)

@@ -4,7 +4,8 @@ import { guidToBytes } from '../../tools/bytes/guid.ts';
 import { writeU16, writeU32 } from '../../tools/bytes/little-endian.ts';
 import { sourceFromBytes } from '../../tools/bytes/source.ts';
 import { bindRootfs, DSTACK_CMDLINE } from '../../tools/dstack/cmdline.ts';
-import type { BundleParts } from '../../tools/dstack/bundle.ts';
+import type { Bundle, BundleParts } from '../../tools/dstack/bundle.ts';
+import type { BundleContents, BundleItem } from '../../tools/dstack/contents.ts';
 import type { MetadataParameters } from '../../tools/dstack/metadata.ts';
 import { le16, le32 } from './firmware.ts';
 
@@ -164,4 +165,30 @@ export function parameters(version: string): Omit<MetadataParameters, 'hasSevFir
     isDev: false,
     ovmfVariant: 'pre202505',
   };
+}
+
+/** The bundle as a verifier meets it, with items exchanged: undefined takes one away. */
+export function contentsOf(
+  bundle: Bundle,
+  change: Readonly<Record<string, string | Uint8Array | BundleItem | undefined>> = {},
+  form: BundleContents['form'] = 'folder',
+): BundleContents {
+  const items = new Map<string, BundleItem>(
+    [...bundle.files].map(([name, content]) => [name, { kind: 'file', content }]),
+  );
+  for (const [name, item] of Object.entries(change)) {
+    if (item === undefined) items.delete(name);
+    else if (typeof item === 'string')
+      items.set(name, { kind: 'file', content: sourceFromBytes(Buffer.from(item)) });
+    else if (item instanceof Uint8Array) items.set(name, { kind: 'file', content: sourceFromBytes(item) });
+    else items.set(name, item);
+  }
+  return { form, name: 'dstack-0.6.0', items };
+}
+
+/** The content of a file of a bundle. */
+export function fileOf(bundle: Bundle, name: string): Uint8Array {
+  const source = bundle.files.get(name);
+  if (source === undefined) throw new Error(`no ${name}`);
+  return source.read(0, source.sizeBytes);
 }

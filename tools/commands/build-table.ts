@@ -13,9 +13,33 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
   },
   {
     noun: 'bundle',
+    verb: 'firmware',
+    summary: 'say which firmware of a bundle a VMM must take',
+    load: () => import('./bundle-firmware.ts'),
+  },
+  {
+    noun: 'bundle',
+    verb: 'measure',
+    summary: 'compute the SEV-SNP launch digest of a bundle',
+    load: () => import('./bundle-measure.ts'),
+  },
+  {
+    noun: 'bundle',
+    verb: 'ovmf-variant',
+    summary: "say which event layout a bundle's TDX firmware has, and how that is known",
+    load: () => import('./bundle-ovmf-variant.ts'),
+  },
+  {
+    noun: 'bundle',
     verb: 'verify',
     summary: 'check a dstack image bundle against its digest',
     load: () => import('./bundle-verify.ts'),
+  },
+  {
+    noun: 'bundle',
+    verb: 'vm-config',
+    summary: 'write the VmConfig that a VMM persists for an image and a VM',
+    load: () => import('./bundle-vm-config.ts'),
   },
   {
     noun: 'ext4',

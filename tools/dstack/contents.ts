@@ -126,8 +126,10 @@ export function chooseFirmware(metadata: BundleMetadata, platform: Platform): Fi
   }
   if (bios === undefined) {
     const needed =
-      platform === 'sev-snp' ? 'bios-sev/bios is required for amd sev-snp' : 'bios is required for tdx';
-    throw formatError('FIRMWARE_MISSING', `${needed}: ${BUNDLE_FILES.metadata} names no such firmware`, {
+      platform === 'sev-snp'
+        ? 'bios-sev/bios is required for amd sev-snp os_image_hash'
+        : 'bios is required for tdx';
+    throw formatError('FIRMWARE_MISSING', needed, {
       ...(biosSev === undefined ? {} : { facts: [['bios-sev', biosSev]] as const }),
       mend: 'TDX never takes bios-sev: add the key bios and its file',
     });

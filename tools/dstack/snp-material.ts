@@ -4,7 +4,7 @@ import { decodeCbor } from '../cbor/decode.ts';
 import { encodeCbor } from '../cbor/encode.ts';
 import type { CborValue } from '../cbor/value.ts';
 import { usageError } from '../errors.ts';
-import { LAUNCH_DIGEST_BYTES, LaunchContext, VMSA_GPA } from '../snp/gctx.ts';
+import { LAUNCH_DIGEST_BYTES, LaunchContext, PAGE_BYTES, VMSA_GPA } from '../snp/gctx.ts';
 import { cmdlineHash, kernelHashesPage } from '../snp/kernel-hashes.ts';
 import { checkVcpus, measureSection, requireWholePages, type LaunchStep } from '../snp/launch-digest.ts';
 import { sectionName, type SevSection } from '../snp/ovmf.ts';
@@ -107,9 +107,10 @@ export interface SnpGuest {
 
 /**
  * The launch, step by step: firmware, sections in order, one VMSA a vCPU. The last step's digest is the launch digest.
+ * @param firmwareBytes size of the firmware, which a material does not hold; without it that step is left out
  * @throws CvmError usage VCPU_COUNT; format OVMF_HASH_TABLE_OFFSET
  */
-export function snpLaunchSteps(material: SnpMaterial, guest: SnpGuest): LaunchStep[] {
+export function snpLaunchSteps(material: SnpMaterial, guest: SnpGuest, firmwareBytes?: number): LaunchStep[] {
   checkVcpus(guest.vcpus);
   const hashes = {
     kernel: material.kernelHash,
@@ -118,17 +119,18 @@ export function snpLaunchSteps(material: SnpMaterial, guest: SnpGuest): LaunchSt
   };
   const page = kernelHashesPage(hashes, material.hashesTableGpa);
   const context = new LaunchContext(material.ovmfHash);
-  const steps: LaunchStep[] = [
-    {
+  const steps: LaunchStep[] = [];
+  if (firmwareBytes !== undefined) {
+    steps.push({
       what: 'firmware',
       name: 'firmware',
       pageType: 'normal',
-      gpa: 0,
-      pages: 0,
+      gpa: FOUR_GIB - firmwareBytes,
+      pages: firmwareBytes / PAGE_BYTES,
       contentSha384: undefined,
       digest: context.digest,
-    },
-  ];
+    });
+  }
   for (const section of material.sections) {
     const measured = measureSection(context, section, 'QEMU', page);
     const name = sectionName(section.type);

@@ -5,7 +5,14 @@ import { readAll } from '../bytes/source.ts';
 import { showRaw } from '../bytes/text.ts';
 import { formatError, mismatchError, trustError, type Fact } from '../errors.ts';
 import { rootfsHash } from './cmdline.ts';
-import { ARTIFACTS, artifact, bundleMetadata, requireFile, type BundleContents } from './contents.ts';
+import {
+  ARTIFACTS,
+  artifact,
+  bundleMetadata,
+  chooseFirmware,
+  requireFile,
+  type BundleContents,
+} from './contents.ts';
 import {
   bundleDigest,
   isFlatName,
@@ -103,6 +110,8 @@ export function verifyBundle(contents: BundleContents, options: VerifyOptions = 
   const metadata = bundleMetadata(contents);
   const listed = new Map(entries.map((entry) => [entry.name, entry.sha256]));
   requireCommitted(listed, metadata);
+  // A VMM may start an image without; no verifier can measure one.
+  if (role === 'verifier') chooseFirmware(metadata, 'tdx');
   if (metadata.cmdline === undefined || metadata.cmdline.trim() === '') {
     throw formatError(
       'CMDLINE_MISSING',
