@@ -156,6 +156,24 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     load: () => import('./snp-measure.ts'),
   },
   {
+    noun: 'tdx',
+    verb: 'measure',
+    summary: 'compute the TDX registers of a bundle in a VM, event by event',
+    load: () => import('./tdx-measure.ts'),
+  },
+  {
+    noun: 'tdx',
+    verb: 'mrtd',
+    summary: 'compute MRTD of a TDX firmware',
+    load: () => import('./tdx-mrtd.ts'),
+  },
+  {
+    noun: 'tdx',
+    verb: 'show',
+    summary: 'show the sections of a TDX firmware',
+    load: () => import('./tdx-show.ts'),
+  },
+  {
     noun: 'tree',
     verb: 'cpio',
     summary: 'make an initial RAM disk from a listing',

@@ -1,4 +1,4 @@
-import { readVmConfig, type VmConfig } from '../dstack/vm-config.ts';
+import { DEFAULT_VM_CONFIG, readVmConfig, type VmConfig } from '../dstack/vm-config.ts';
 import { JSON_LIMIT_BYTES } from '../dstack/strict-json.ts';
 import { usageError } from '../errors.ts';
 import { choiceOption, readSmallFile } from './bundle-files.ts';
@@ -104,4 +104,29 @@ export function vmConfigOption(options: OptionValues, io: Io): VmConfig | undefi
   const path = textOption(options, 'vmConfig');
   if (path === undefined) return undefined;
   return readVmConfig(readSmallFile(resolvePath(io, path), JSON_LIMIT_BYTES, 'the VmConfig'));
+}
+
+/** A VmConfig from `--vm-config`, or else from the options of a shape. @throws CvmError usage OPTION_CONTRADICTION */
+export function vmConfigOrShape(options: OptionValues, io: Io): VmConfig {
+  const config = vmConfigOption(options, io);
+  if (config === undefined) return { ...DEFAULT_VM_CONFIG, ...shapeOptions(options) };
+  const given = SHAPE_FLAGS.filter((name) => {
+    const value = options[name];
+    return value !== undefined && value !== false && value !== SHAPE_DEFAULTS.get(name);
+  });
+  if (given.length === 0) return config;
+  throw usageError('OPTION_CONTRADICTION', 'the VmConfig says what these options say', {
+    facts: [['options', given.map(optionFlag).join(', ')]],
+    mend: 'give --vm-config alone, or the options alone',
+  });
+}
+
+const SHAPE_DEFAULTS: ReadonlyMap<string, string | undefined> = new Map(
+  SHAPE_OPTIONS.map(({ flags, defaultValue }) => [camelName(flags), defaultValue]),
+);
+const SHAPE_FLAGS: readonly string[] = ['cpus', 'memory', ...SHAPE_DEFAULTS.keys()];
+
+function camelName(flags: string): string {
+  const long = /--([a-z0-9-]+)/.exec(flags)?.[1] ?? '';
+  return long.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 }

@@ -17,6 +17,12 @@ export interface MeasuredEvent {
   readonly input: string;
 }
 
+/** An event of which nobody can say the digest beforehand. */
+export interface UnknownEvent extends Omit<MeasuredEvent, 'digest'> {
+  readonly digest: undefined;
+}
+export type PredictedEvent = MeasuredEvent | UnknownEvent;
+
 /** RTMR := SHA-384(RTMR || digest). */
 export function extendRegister(register: Uint8Array, digest: Uint8Array): Uint8Array {
   if (register.length !== REGISTER_BYTES || digest.length !== REGISTER_BYTES) {
@@ -30,8 +36,14 @@ export function replay(digests: readonly Uint8Array[]): Uint8Array {
   return digests.reduce(extendRegister, new Uint8Array(REGISTER_BYTES));
 }
 
-export function replayEvents(events: readonly MeasuredEvent[]): Uint8Array {
-  return replay(events.map(({ digest }) => digest));
+/** undefined when the digest of an event is. */
+export function replayEvents(events: readonly PredictedEvent[]): Uint8Array | undefined {
+  const digests: Uint8Array[] = [];
+  for (const { digest } of events) {
+    if (digest === undefined) return undefined;
+    digests.push(digest);
+  }
+  return replay(digests);
 }
 
 /** An event over bytes at hand. */
@@ -40,11 +52,11 @@ export function measuredEvent(name: string, type: number, bytes: Uint8Array, inp
 }
 
 /** An event as a line of JSON. */
-export function eventJson(event: MeasuredEvent): Readonly<Record<string, string>> {
+export function eventJson(event: PredictedEvent): Readonly<Record<string, string | null>> {
   return {
     name: event.name,
     type: `0x${event.type.toString(16)}`,
-    digest: bytesToHex(event.digest),
+    digest: event.digest === undefined ? null : bytesToHex(event.digest),
     input: event.input,
   };
 }

@@ -206,7 +206,10 @@ describe('bundle verify, of a folder', () => {
     ['a link to the folder itself', (f) => relink(f, 'bzImage', '.'), 'ARTIFACT_ESCAPES'],
     [
       'a folder in place of a file',
-      (f) => (rmSync(join(f, 'bzImage')), mkdirSync(join(f, 'bzImage'))),
+      (f) => {
+        rmSync(join(f, 'bzImage'));
+        mkdirSync(join(f, 'bzImage'));
+      },
       'ARTIFACT_NOT_A_FILE',
     ],
     ['a file more', (f) => writeFileSync(join(f, 'x'), ''), 'BUNDLE_UNLISTED'],
