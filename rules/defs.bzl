@@ -9,6 +9,7 @@ load("//rules/private:miniature.bzl", _cvm_miniature = "cvm_miniature")
 load("//rules/private:partition.bzl", _cvm_boot_partition = "cvm_boot_partition", _cvm_root_partition = "cvm_root_partition")
 load("//rules/private:proposal.bzl", _cvm_proposal = "cvm_proposal", _cvm_proposal_payload = "cvm_proposal_payload")
 load("//rules/private:records.bzl", _cvm_not_for_production = "cvm_not_for_production", _cvm_sha256 = "cvm_sha256")
+load("//rules/private:tdx.bzl", _tdx_measurement_test = "tdx_measurement_test", _tdx_measurements = "tdx_measurements")
 load("//rules/private:tree.bzl", _cvm_initrd = "cvm_initrd", _cvm_tree = "cvm_tree")
 load("//rules/private:update_image.bzl", _cvm_update_image = "cvm_update_image")
 load("//rules/private:validation.bzl", _cvm_validation = "cvm_validation")
@@ -30,3 +31,5 @@ cvm_update_image = _cvm_update_image
 cvm_validation = _cvm_validation
 dstack_image_bundle = _dstack_image_bundle
 dstack_launch_measurement = _dstack_launch_measurement
+tdx_measurement_test = _tdx_measurement_test
+tdx_measurements = _tdx_measurements

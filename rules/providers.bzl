@@ -146,7 +146,7 @@ DstackBundleInfo = provider(
         "digest": "File: os_image_hash, 64 hex digits and a newline",
         "folder": "File: the folder with all files",
         "tarball": "File: the archive for hosts",
-        "verifier_archive": "File: a folder with mr_<digest>.tar.gz",
+        "verifier_archive": "File: the archive for verifiers, mr_<digest>.tar.gz under a name of its own",
     },
 )
 
@@ -164,3 +164,24 @@ def dstack_bundle_info(folder, tarball, verifier_archive, digest):
     for field, value in [("folder", folder), ("tarball", tarball), ("verifier_archive", verifier_archive), ("digest", digest)]:
         _check("DstackBundleInfo", field, value, "File")
     return DstackBundleInfo(folder = folder, tarball = tarball, verifier_archive = verifier_archive, digest = digest)
+
+TdxMeasurementsInfo = provider(
+    doc = "TDX registers of an image in a VM.",
+    fields = {
+        "explain": "File: every event, as JSON",
+        "registers": "File: mrtd, rtmr0, rtmr1 and rtmr2, as JSON",
+    },
+)
+
+def tdx_measurements_info(registers, explain):
+    """Builds a TdxMeasurementsInfo.
+
+    Args:
+      registers: File
+      explain: File
+    Returns:
+      TdxMeasurementsInfo
+    """
+    for field, value in [("registers", registers), ("explain", explain)]:
+        _check("TdxMeasurementsInfo", field, value, "File")
+    return TdxMeasurementsInfo(registers = registers, explain = explain)

@@ -7,7 +7,8 @@ def _dstack_image_bundle_impl(ctx):
     name = ctx.label.name
     folder = ctx.actions.declare_directory(name)
     tarball = ctx.actions.declare_file(name + ".tar.gz")
-    verifier_archive = ctx.actions.declare_directory(name + ".mr")
+    verifier_archive = ctx.actions.declare_file(name + ".mr.tar.gz")
+    verifier_folder = ctx.actions.declare_directory(name + ".mr")
     digest = ctx.actions.declare_file(name + ".digest.txt")
 
     inputs = [ctx.file.ovmf, ctx.file.kernel, ctx.file.initrd, ctx.file.rootfs]
@@ -42,7 +43,8 @@ def _dstack_image_bundle_impl(ctx):
         args.add("--name", ctx.attr.bundle_name)
     args.add("--folder", folder.path)
     args.add("--tarball", tarball)
-    args.add("--mr-folder", verifier_archive.path)
+    args.add("--mr-tarball", verifier_archive)
+    args.add("--mr-folder", verifier_folder.path)
     args.add("--digest", digest)
     run_cvm(
         ctx,
@@ -50,7 +52,7 @@ def _dstack_image_bundle_impl(ctx):
         verb = "create",
         progress = "Bundling the dstack image",
         inputs = inputs,
-        outputs = [folder, tarball, verifier_archive, digest],
+        outputs = [folder, tarball, verifier_archive, verifier_folder, digest],
         arguments = args,
     )
     return [
@@ -59,7 +61,7 @@ def _dstack_image_bundle_impl(ctx):
             digest = depset([digest]),
             folder = depset([folder]),
             tarball = depset([tarball]),
-            verifier_archive = depset([verifier_archive]),
+            verifier_archive = depset([verifier_folder]),
         ),
         dstack_bundle_info(
             folder = folder,
@@ -117,9 +119,9 @@ groups: `tarball` (`<name>.tar.gz` for hosts), `verifier_archive` (a folder with
 def _dstack_launch_measurement_impl(ctx):
     out = ctx.actions.declare_file(ctx.label.name)
     explain = ctx.actions.declare_file(ctx.label.name + ".explain.json")
-    bundle = ctx.attr.bundle[DstackBundleInfo].folder
+    bundle = ctx.attr.bundle[DstackBundleInfo].verifier_archive
     args = ctx.actions.args()
-    args.add(bundle.path)
+    args.add(bundle)
     args.add("--platform", "sev-snp")
     args.add("--vcpus", str(ctx.attr.vcpus))
     args.add("--vcpu-type", ctx.attr.vcpu_type)

@@ -26,9 +26,9 @@ cvm_miniature = rule(
         CVM_ATTRS,
         part = attr.string(
             mandatory = True,
-            values = ["kernel", "firmware", "blob"],
+            values = ["kernel", "firmware", "efi-kernel", "tdx-firmware", "blob"],
             doc = "kernel: a bzImage that prints its command line and powers off; firmware: an image with the tables " +
-                  "that are measured; blob: filler.",
+                  "that are measured; efi-kernel, tdx-firmware: what TDX measures, not bootable; blob: filler.",
         ),
         seed = attr.string(default = "rules_cvm", doc = "blob: what the filler is derived from."),
         size_bytes = attr.string(default = "1048576", doc = "blob: its size."),

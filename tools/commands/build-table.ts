@@ -133,6 +133,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
   },
   {
     noun: 'miniature',
+    verb: 'efi-kernel',
+    summary: 'make a kernel with the EFI headers that are measured',
+    load: () => import('./miniature-efi-kernel.ts'),
+  },
+  {
+    noun: 'miniature',
     verb: 'firmware',
     summary: 'make a firmware image with the tables that are measured',
     load: () => import('./miniature-firmware.ts'),
@@ -142,6 +148,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     verb: 'kernel',
     summary: 'make a kernel that prints its command line and powers off',
     load: () => import('./miniature-kernel.ts'),
+  },
+  {
+    noun: 'miniature',
+    verb: 'tdx-firmware',
+    summary: 'make a TDX firmware image with what is measured',
+    load: () => import('./miniature-tdx-firmware.ts'),
   },
   {
     noun: 'proposal',
@@ -154,6 +166,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     verb: 'measure',
     summary: 'compute an SEV-SNP launch digest',
     load: () => import('./snp-measure.ts'),
+  },
+  {
+    noun: 'tdx',
+    verb: 'check',
+    summary: 'compare computed TDX registers with those they must be',
+    load: () => import('./tdx-check.ts'),
   },
   {
     noun: 'tdx',
@@ -172,6 +190,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     verb: 'show',
     summary: 'show the sections of a TDX firmware',
     load: () => import('./tdx-show.ts'),
+  },
+  {
+    noun: 'tdx',
+    verb: 'verify',
+    summary: 'compare the registers of a TDX quote with those of a bundle, and explain a mismatch',
+    load: () => import('./tdx-verify.ts'),
   },
   {
     noun: 'tree',

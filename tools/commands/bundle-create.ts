@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { readAll, type ByteSource } from '../bytes/source.ts';
+import { chunks, readAll, type ByteSource } from '../bytes/source.ts';
 import { jsonText, rawFromBytes } from '../bytes/text.ts';
 import {
   bareMetalTar,
@@ -177,8 +177,19 @@ async function write(bundle: Bundle, name: string, outputs: Outputs): Promise<vo
   if (tarball !== undefined) await writeFileWhole(tarball, gzip(bareMetalTar(bundle, name)));
   if (mrTarball !== undefined) await writeFileWhole(mrTarball, gzip(measurementTar(bundle)));
   if (mrFolder !== undefined) {
-    await writeFileWhole(join(mrFolder, `mr_${bundle.digest}.tar.gz`), gzip(measurementTar(bundle)));
+    const path = join(mrFolder, `mr_${bundle.digest}.tar.gz`);
+    if (mrTarball === undefined) await writeFileWhole(path, gzip(measurementTar(bundle)));
+    else await copyFile(mrTarball, path);
   }
   if (folder !== undefined) writeTreeToFolder(bundleTree(bundle), folder, false);
   if (digest !== undefined) await writeFileWhole(digest, [Buffer.from(`${bundle.digest}\n`)]);
+}
+
+async function copyFile(from: string, to: string): Promise<void> {
+  const file = openFile(from);
+  try {
+    await writeFileWhole(to, chunks(file));
+  } finally {
+    file.close();
+  }
 }

@@ -62,7 +62,8 @@ export const command: Command = {
     requireDistinctOutputs(io, output, explain);
     const cache = cacheOption(options);
     const compat = textOption(options, 'compat');
-    const assumesEmptyCfv = compat !== undefined && choiceOption(compat, COMPATS, '--compat') === 'dstack-mr';
+    if (compat !== undefined) choiceOption(compat, COMPATS, '--compat');
+    const assumesEmptyCfv = compat !== undefined;
     const acpi = acpiOption(options, io);
     const stated = vmConfigOrShape(options, io);
     const bundle = await openBundle(resolvePath(io, requiredText(options, 'bundle')));

@@ -11,14 +11,22 @@ const DEPTH_LIMIT = 64;
 const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g;
 
 /**
- * Reads a JSON document that must be one object. `JSON.parse` keeps the last of two equal keys, other readers refuse the
+ * Reads a JSON document that must be one object; see {@link parseJson}.
+ * @throws CvmError format JSON_NOT_OBJECT, those of parseJson
+ */
+export function parseJsonObject(bytes: Uint8Array, what: string): JsonObject {
+  return asObject(parseJson(bytes, what), what);
+}
+
+/**
+ * Reads a JSON document. `JSON.parse` keeps the last of two equal keys, other readers refuse the
  * document or keep the first: here it is refused. So are numbers with a fraction or an exponent and integers that a
  * double cannot hold, where a reader of integers would stop.
  *
  * @param what names the document in errors, as a file is named
- * @throws CvmError format JSON_INVALID | JSON_NOT_OBJECT | JSON_DUPLICATE_KEY | JSON_NUMBER | JSON_DEPTH | JSON_SIZE
+ * @throws CvmError format JSON_INVALID | JSON_DUPLICATE_KEY | JSON_NUMBER | JSON_DEPTH | JSON_SIZE
  */
-export function parseJsonObject(bytes: Uint8Array, what: string): JsonObject {
+export function parseJson(bytes: Uint8Array, what: string): unknown {
   if (bytes.length > JSON_LIMIT_BYTES) {
     throw formatError('JSON_SIZE', `${what} is larger than any that is read`, {
       facts: [
@@ -42,7 +50,7 @@ export function parseJsonObject(bytes: Uint8Array, what: string): JsonObject {
     });
   }
   checkTokens(text, what);
-  return asObject(value, what);
+  return value;
 }
 
 /** @throws CvmError format JSON_NOT_OBJECT */

@@ -100,8 +100,8 @@ function pciDevices(shape: VmShape, endDevices: readonly number[], rootPorts: re
 /** Behind the LPC bridge: interrupt registers, keyboard, mouse, serial port, clock. */
 function legacyDevices(shape: VmShape): Aml[] {
   const serialIrq = shape.profile === 'E' ? irqWithFlags(4, 0x18) : irq(4);
-  const registers = [...'ABCD'].map((x) => `PRQ${x}:8`);
-  const moreRegisters = [...'EFGH'].map((x) => `PRQ${x}:8`);
+  const registers = ['A', 'B', 'C', 'D'].map((x) => `PRQ${x}:8`);
+  const moreRegisters = ['E', 'F', 'G', 'H'].map((x) => `PRQ${x}:8`);
   return [
     opRegion('PIRQ', 'pciConfig', 0x60, 0xc),
     scope('\\_SB', field('PCI0.SF8.PIRQ', 'byte', 'keep', [...registers, 'gap:32', ...moreRegisters])),

@@ -39,7 +39,9 @@ function command(kind: number, write: (bytes: Uint8Array) => void): Uint8Array {
   return bytes;
 }
 
-const nameAt = (bytes: Uint8Array, at: number, name: string): void => void bytes.set(rawToBytes(name), at);
+function nameAt(bytes: Uint8Array, at: number, name: string): void {
+  bytes.set(rawToBytes(name), at);
+}
 
 function allocate(file: string, align: number, zone: number): Uint8Array {
   return command(1, (bytes) => {

@@ -8,21 +8,21 @@ const u8 = (...values: readonly number[]): Uint8Array => Uint8Array.from(values)
 function u16(...values: readonly number[]): Uint8Array {
   const bytes = new Uint8Array(2 * values.length);
   const view = new DataView(bytes.buffer);
-  values.forEach((value, i) => void view.setUint16(2 * i, value % 0x1_0000, true));
+  for (const [i, value] of values.entries()) view.setUint16(2 * i, value % 0x1_0000, true);
   return bytes;
 }
 
 function u32(...values: readonly number[]): Uint8Array {
   const bytes = new Uint8Array(4 * values.length);
   const view = new DataView(bytes.buffer);
-  values.forEach((value, i) => void view.setUint32(4 * i, value, true));
+  for (const [i, value] of values.entries()) view.setUint32(4 * i, value, true);
   return bytes;
 }
 
 function u64(...values: readonly number[]): Uint8Array {
   const bytes = new Uint8Array(8 * values.length);
   const view = new DataView(bytes.buffer);
-  values.forEach((value, i) => void view.setBigUint64(8 * i, BigInt(value), true));
+  for (const [i, value] of values.entries()) view.setBigUint64(8 * i, BigInt(value), true);
   return bytes;
 }
 

@@ -62,14 +62,14 @@ export function acpiTables(shape: VmShape): AcpiTables {
 
 function u32(...values: readonly number[]): Uint8Array {
   const bytes = new Uint8Array(4 * values.length);
-  values.forEach((value, i) => writeU32(bytes, 4 * i, value));
+  for (const [i, value] of values.entries()) writeU32(bytes, 4 * i, value);
   return bytes;
 }
 
 function u64(...values: readonly number[]): Uint8Array {
   const bytes = new Uint8Array(8 * values.length);
   const view = new DataView(bytes.buffer);
-  values.forEach((value, i) => void view.setBigUint64(8 * i, BigInt(value), true));
+  for (const [i, value] of values.entries()) view.setBigUint64(8 * i, BigInt(value), true);
   return bytes;
 }
 
