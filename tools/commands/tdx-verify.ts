@@ -2,15 +2,16 @@ import { equalBytes } from '../bytes/compare.ts';
 import { bytesToHex, hexToBytes } from '../bytes/hex.ts';
 import { jsonText, showText, utf8FromBytes } from '../bytes/text.ts';
 import { EVENT_LOG_LIMIT_BYTES, readEventLog, type EventLog } from '../dstack/event-log.ts';
-import { DEFAULT_VARIANT } from '../dstack/ovmf-variant.ts';
+import { DEFAULT_VARIANT, type OvmfVariant } from '../dstack/ovmf-variant.ts';
 import { parseJsonObject } from '../dstack/strict-json.ts';
 import { likelyCauses, REGISTER_HINTS } from '../dstack/tdx-causes.ts';
 import { tdxGuest } from '../dstack/tdx-guest.ts';
+import { openLite } from '../dstack/tdx-lite.ts';
 import { readVmConfig, type VmConfig } from '../dstack/vm-config.ts';
 import { verifyBundle } from '../dstack/verify.ts';
 import { formatError, mismatchError, trustError, usageError, type Fact } from '../errors.ts';
 import { compareEvents, compareRegisters, mismatchText, type EventDifference } from '../tdx/compare.ts';
-import { prepareTdxImage, type TdxMeasurement } from '../tdx/image.ts';
+import { prepareTdxImage, type TdxArtifacts, type TdxImage, type TdxMeasurement } from '../tdx/image.ts';
 import { QUOTE_LIMIT_BYTES, readQuote, type TdxQuote } from '../tdx/quote.ts';
 import { replay } from '../tdx/register.ts';
 import { replayRuntime } from '../tdx/runtime-events.ts';
@@ -43,7 +44,11 @@ export const command: Command = {
       description: 'the quote: bytes, hex, or JSON with quote, event_log and vm_config',
       required: true,
     },
-    { flags: '--bundle <bundle>', description: 'folder or archive of the image', required: true },
+    {
+      flags: '--bundle <bundle>',
+      description:
+        'folder or archive of the image; without it, the VmConfig’s tdx_measurement is taken (lite)',
+    },
     { flags: '--vm-config <file>', description: 'the VmConfig (JSON); may come with the quote' },
     { flags: '--event-log <file>', description: 'dstack’s event log (JSON); may come with the quote' },
     ...ACPI_OPTIONS,
@@ -53,16 +58,10 @@ export const command: Command = {
   async run(_args, options, io) {
     const input = readInput(options, io);
     const acpi = acpiOption(options, io);
-    const bundle = await openBundle(resolvePath(io, requiredText(options, 'bundle')));
+    const { quote, config, log } = input;
+    const subject = await openSubject(options, io, config);
     try {
-      const { contents } = bundle;
-      const { metadata, osImageHash } = verifyBundle(contents, { role: 'verifier' });
-      const { quote, config, log } = input;
-      requireSameImage(config, osImageHash);
-      const variant = variantOf(options, config, metadata).variant ?? DEFAULT_VARIANT;
-      const artifacts = tdxArtifacts(contents, metadata);
-      const image = prepareTdxImage(artifacts);
-      const kernelHeaderNormalized = metadata.kernelHeaderNormalized;
+      const { image, artifacts, osImageHash, variant, kernelHeaderNormalized } = subject;
       const measured = image.measure(tdxGuest(config, variant, kernelHeaderNormalized, acpi));
       if (log !== undefined) checkLog(log, quote);
       const results = compareRegisters(measured, quote);
@@ -110,11 +109,49 @@ export const command: Command = {
         flagOption(options, 'json') ? json(osImageHash, variant, quote, log, notes) : text(quote, log, notes),
       );
     } finally {
-      bundle.close();
+      subject.close();
     }
     return 0;
   },
 };
+
+/** What the quote is compared with. */
+interface Subject {
+  readonly image: TdxImage;
+  readonly artifacts: TdxArtifacts | undefined;
+  readonly osImageHash: string;
+  readonly variant: OvmfVariant;
+  readonly kernelHeaderNormalized: boolean;
+  close(): void;
+}
+
+/** A bundle, or without one the document that came with the VmConfig. */
+async function openSubject(options: OptionValues, io: Io, config: VmConfig): Promise<Subject> {
+  const path = textOption(options, 'bundle');
+  if (path === undefined) {
+    if (textOption(options, 'ovmfVariant') !== undefined) {
+      throw usageError('OPTION_CONTRADICTION', '--ovmf-variant has no meaning without --bundle', {
+        mend: 'measurement.tdx.cbor states the variant',
+      });
+    }
+    const lite = openLite(config);
+    return { ...lite, artifacts: undefined, kernelHeaderNormalized: false, close: () => undefined };
+  }
+  const bundle = await openBundle(resolvePath(io, path));
+  try {
+    const { contents } = bundle;
+    const { metadata, osImageHash } = verifyBundle(contents, { role: 'verifier', computesMaterials: false });
+    requireSameImage(config, osImageHash);
+    const variant = variantOf(options, config, metadata).variant ?? DEFAULT_VARIANT;
+    const artifacts = tdxArtifacts(contents, metadata);
+    const image = prepareTdxImage(artifacts);
+    const { kernelHeaderNormalized } = metadata;
+    return { image, artifacts, osImageHash, variant, kernelHeaderNormalized, close: () => bundle.close() };
+  } catch (error) {
+    bundle.close();
+    throw error;
+  }
+}
 
 interface Input {
   readonly quote: TdxQuote;

@@ -31,7 +31,8 @@ export interface Cause {
 
 export interface CauseInput {
   readonly image: TdxImage;
-  readonly artifacts: TdxArtifacts;
+  /** undefined where the files are not at hand. */
+  readonly artifacts: TdxArtifacts | undefined;
   readonly quote: TdxQuote;
   readonly config: VmConfig;
   readonly variant: OvmfVariant;
@@ -132,6 +133,7 @@ function* candidates({ config, variant }: CauseInput): Generator<Candidate> {
 
 /** Command lines that were handed over in another form. */
 function commandLineCause({ artifacts, quote }: CauseInput): Cause | undefined {
+  if (artifacts === undefined) return undefined;
   const { cmdline, initrd } = artifacts;
   const initrdDigest = initrdEvent(initrd).digest;
   const forms: readonly (readonly [text: string, cmdline: string])[] = [

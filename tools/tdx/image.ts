@@ -16,7 +16,7 @@ import { cmdlineEvent, initrdEvent, kernelDigest, rtmr1Events } from './kernel-e
 import { mrtd, type PageAddOrder } from './mrtd.ts';
 import { replayEvents, type MeasuredEvent, type PredictedEvent } from './register.ts';
 import { HIGH_MEMORY_SPLIT_BYTES, LOW_MEMORY_BYTES, tdHob } from './td-hob.ts';
-import { parseTdvf } from './tdvf.ts';
+import { parseTdvf, type TdvfSection } from './tdvf.ts';
 import type { VmShape } from './vm-shape.ts';
 
 /** The files of an image, and its command line. */
@@ -67,13 +67,22 @@ export interface TdxImage {
   measure(guest: TdxGuest): TdxMeasurement;
 }
 
+/** What of an image enters the registers, however it is known: from its files, or from a document. */
+export interface TdxParts {
+  mrtd(order: PageAddOrder): Uint8Array;
+  /** What of the firmware the HOB list depends on. */
+  readonly sections: readonly TdvfSection[];
+  readonly cfvDigest: Uint8Array;
+  kernelDigest(patchesHeader: boolean, memoryBytes: number): Uint8Array;
+  rtmr2Events(): readonly MeasuredEvent[];
+}
+
 /** @throws CvmError format TDVF_* */
 export function prepareTdxImage(artifacts: TdxArtifacts): TdxImage {
   const { firmware, kernel, initrd, cmdline } = artifacts;
   const sections = parseTdvf(firmware);
   const mrtds = new Map<PageAddOrder, Uint8Array>();
   const kernels = new Map<string, Uint8Array>();
-  const cfv = cfvDigest(firmware, sections);
   let rtmr2: readonly MeasuredEvent[] | undefined;
   const remembered = <K, V>(map: Map<K, V>, key: K, make: () => V): V => {
     const known = map.get(key);
@@ -82,38 +91,44 @@ export function prepareTdxImage(artifacts: TdxArtifacts): TdxImage {
     map.set(key, made);
     return made;
   };
+  return tdxImageOf({
+    sections,
+    cfvDigest: cfvDigest(firmware, sections),
+    mrtd: (order) => remembered(mrtds, order, () => mrtd(firmware, sections, order)),
+    kernelDigest: (patchesHeader, memoryBytes) =>
+      remembered(kernels, `${patchesHeader} ${memoryBytes}`, () =>
+        kernelDigest({ kernel, initrdBytes: initrd.sizeBytes, memoryBytes, patchesHeader }),
+      ),
+    rtmr2Events: () => (rtmr2 ??= [cmdlineEvent(cmdline), initrdEvent(initrd)]),
+  });
+}
+
+export function tdxImageOf(parts: TdxParts): TdxImage {
   return {
     measure(guest) {
       const { shape, patchesKernelHeader } = guest;
       const { memoryBytes } = shape;
-      const notes = notesOn(guest, cfv);
+      const notes = notesOn(guest, parts.cfvDigest);
       const acpi = acpiOf(guest, notes);
-      const events0 = firmwareEvents({
+      const rtmr0 = firmwareEvents({
         layout: guest.layout,
-        tdHob: tdHob(sections, memoryBytes),
-        cfvDigest: guest.assumesEmptyCfv === true ? hexToBytes(EMPTY_CFV_SHA384) : cfv,
+        tdHob: tdHob(parts.sections, memoryBytes),
+        cfvDigest: guest.assumesEmptyCfv === true ? hexToBytes(EMPTY_CFV_SHA384) : parts.cfvDigest,
         acpi,
         memoryBytes,
       });
-      const digest = remembered(kernels, `${patchesKernelHeader} ${memoryBytes}`, () =>
-        kernelDigest({
-          kernel,
-          initrdBytes: initrd.sizeBytes,
-          memoryBytes,
-          patchesHeader: patchesKernelHeader,
-        }),
-      );
       const how = patchesKernelHeader
         ? `with QEMU's setup header for ${memoryBytes} bytes of memory`
         : 'as in the file';
-      const events1 = rtmr1Events(digest, `Authenticode of the kernel, ${how}`);
-      rtmr2 ??= [cmdlineEvent(cmdline), initrdEvent(initrd)];
+      const digest = parts.kernelDigest(patchesKernelHeader, memoryBytes);
+      const rtmr1 = rtmr1Events(digest, `Authenticode of the kernel, ${how}`);
+      const rtmr2 = parts.rtmr2Events();
       return {
-        mrtd: remembered(mrtds, guest.pageAddOrder, () => mrtd(firmware, sections, guest.pageAddOrder)),
-        rtmr0: replayEvents(events0),
-        rtmr1: replayKnown(events1),
+        mrtd: parts.mrtd(guest.pageAddOrder),
+        rtmr0: replayEvents(rtmr0),
+        rtmr1: replayKnown(rtmr1),
         rtmr2: replayKnown(rtmr2),
-        events: { rtmr0: events0, rtmr1: events1, rtmr2 },
+        events: { rtmr0, rtmr1, rtmr2 },
         notes,
       };
     },

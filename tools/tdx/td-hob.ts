@@ -180,3 +180,83 @@ function leb128(value: number): number[] {
   for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes.push((rest % 0x80) | 0x80);
   return [...bytes, rest];
 }
+
+/** Ranges of a witness: real firmware has four. */
+const WITNESS_LIMIT = 64;
+const WITNESS_LIMIT_BYTES = 4096;
+
+/**
+ * The sections behind a witness: TD_HOB and TEMP_MEM, by address.
+ * @throws CvmError format TD_HOB_WITNESS
+ */
+export function readTdHobWitness(bytes: Uint8Array): TdvfSection[] {
+  const numbers = bytes.length > WITNESS_LIMIT_BYTES ? undefined : readLeb128(bytes);
+  const [base, hob, count, ...rest] = numbers ?? [];
+  if (
+    base === undefined ||
+    hob === undefined ||
+    count === undefined ||
+    count > WITNESS_LIMIT ||
+    rest.length !== 2 * count
+  ) {
+    throw witnessError('is not base, TD_HOB, count and so many ranges');
+  }
+  const sections = Array.from({ length: count }, (_, i) => {
+    const start = rest[2 * i] as number;
+    const pages = rest[2 * i + 1] as number;
+    return range(start === hob ? 'TD_HOB' : 'TEMP_MEM', base + start, pages);
+  });
+  for (const [i, section] of sections.entries()) {
+    const previous = sections[i - 1];
+    const from = previous === undefined ? 0 : previous.address + previous.sizeBytes;
+    if (
+      section.sizeBytes === 0 ||
+      section.address < from ||
+      section.address + section.sizeBytes > MEMORY_LIMIT_BYTES
+    ) {
+      throw witnessError('has ranges that are empty, overlap or do not ascend');
+    }
+  }
+  tdHobSection(sections);
+  return sections;
+}
+
+function range(type: 'TD_HOB' | 'TEMP_MEM', page: number, pages: number): TdvfSection {
+  const address = page * PAGE_BYTES;
+  return {
+    type,
+    dataOffset: 0,
+    rawBytes: 0,
+    address,
+    sizeBytes: pages * PAGE_BYTES,
+    extends: false,
+    augmented: false,
+  };
+}
+
+/** undefined when the bytes are not whole numbers below 2^40, each in its shortest form. */
+function readLeb128(bytes: Uint8Array): number[] | undefined {
+  const numbers: number[] = [];
+  let value = 0;
+  let scale = 1;
+  for (const byte of bytes) {
+    value += (byte & 0x7f) * scale;
+    if (value >= 2 ** 40) return undefined;
+    if ((byte & 0x80) !== 0) {
+      scale *= 0x80;
+      if (scale > 2 ** 42) return undefined;
+      continue;
+    }
+    if (byte === 0 && scale > 1) return undefined;
+    numbers.push(value);
+    value = 0;
+    scale = 1;
+  }
+  return scale === 1 ? numbers : undefined;
+}
+
+function witnessError(problem: string): Error {
+  return formatError('TD_HOB_WITNESS', `the TD HOB witness ${problem}`, {
+    mend: 'the document is of another version, or damaged: take it from its bundle',
+  });
+}
