@@ -4,6 +4,7 @@ load("//rules/private:boot_args.bzl", _cvm_boot_args = "cvm_boot_args")
 load("//rules/private:boot_files.bzl", _cvm_boot_files = "cvm_boot_files")
 load("//rules/private:coconut.bzl", _coconut_igvm = "coconut_igvm")
 load("//rules/private:command.bzl", _cvm_command = "cvm_command")
+load("//rules/private:dstack.bzl", _dstack_image_bundle = "dstack_image_bundle", _dstack_launch_measurement = "dstack_launch_measurement")
 load("//rules/private:igvm.bzl", _igvm_digest_test = "igvm_digest_test", _igvm_kvm_check_test = "igvm_kvm_check_test", _igvm_measurement = "igvm_measurement", _igvm_sign = "igvm_sign")
 load("//rules/private:measurements.bzl", _cvm_launch_measurements = "cvm_launch_measurements")
 load("//rules/private:miniature.bzl", _cvm_miniature = "cvm_miniature")
@@ -11,6 +12,7 @@ load("//rules/private:partition.bzl", _cvm_boot_partition = "cvm_boot_partition"
 load("//rules/private:proposal.bzl", _cvm_proposal = "cvm_proposal", _cvm_proposal_payload = "cvm_proposal_payload")
 load("//rules/private:records.bzl", _cvm_not_for_production = "cvm_not_for_production", _cvm_sha256 = "cvm_sha256", _cvm_version = "cvm_version")
 load("//rules/private:snp.bzl", _measurement_test = "measurement_test", _snp_id_block = "snp_id_block", _snp_launch_measurements = "snp_launch_measurements")
+load("//rules/private:tdx.bzl", _tdx_measurement_test = "tdx_measurement_test", _tdx_measurements = "tdx_measurements")
 load("//rules/private:tree.bzl", _cvm_initrd = "cvm_initrd", _cvm_tree = "cvm_tree")
 load("//rules/private:update_image.bzl", _cvm_disk_image = "cvm_disk_image", _cvm_update_image = "cvm_update_image")
 load("//rules/private:validation.bzl", _cvm_validation = "cvm_validation")
@@ -43,3 +45,7 @@ igvm_sign = _igvm_sign
 measurement_test = _measurement_test
 snp_id_block = _snp_id_block
 snp_launch_measurements = _snp_launch_measurements
+dstack_image_bundle = _dstack_image_bundle
+dstack_launch_measurement = _dstack_launch_measurement
+tdx_measurement_test = _tdx_measurement_test
+tdx_measurements = _tdx_measurements

@@ -141,3 +141,49 @@ def cvm_update_image_info(image, network):
     _check("CvmUpdateImageInfo", "image", image, "File")
     _check_network("CvmUpdateImageInfo", network)
     return CvmUpdateImageInfo(image = image, network = network)
+
+DstackBundleInfo = provider(
+    doc = "A dstack image bundle.",
+    fields = {
+        "digest": "File: os_image_hash, 64 hex digits and a newline",
+        "folder": "File: the folder with all files",
+        "tarball": "File: the archive for hosts",
+        "verifier_archive": "File: the archive for verifiers, mr_<digest>.tar.gz under a name of its own",
+    },
+)
+
+def dstack_bundle_info(folder, tarball, verifier_archive, digest):
+    """Builds a DstackBundleInfo.
+
+    Args:
+      folder: File
+      tarball: File
+      verifier_archive: File
+      digest: File
+    Returns:
+      DstackBundleInfo
+    """
+    for field, value in [("folder", folder), ("tarball", tarball), ("verifier_archive", verifier_archive), ("digest", digest)]:
+        _check("DstackBundleInfo", field, value, "File")
+    return DstackBundleInfo(folder = folder, tarball = tarball, verifier_archive = verifier_archive, digest = digest)
+
+TdxMeasurementsInfo = provider(
+    doc = "TDX registers of an image in a VM.",
+    fields = {
+        "explain": "File: every event, as JSON",
+        "registers": "File: mrtd, rtmr0, rtmr1 and rtmr2, as JSON",
+    },
+)
+
+def tdx_measurements_info(registers, explain):
+    """Builds a TdxMeasurementsInfo.
+
+    Args:
+      registers: File
+      explain: File
+    Returns:
+      TdxMeasurementsInfo
+    """
+    for field, value in [("registers", registers), ("explain", explain)]:
+        _check("TdxMeasurementsInfo", field, value, "File")
+    return TdxMeasurementsInfo(registers = registers, explain = explain)

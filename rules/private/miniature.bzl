@@ -26,10 +26,10 @@ cvm_miniature = rule(
         CVM_ATTRS,
         part = attr.string(
             mandatory = True,
-            values = ["kernel", "firmware", "blob", "svsm", "hyperv-firmware"],
+            values = ["kernel", "firmware", "blob", "svsm", "hyperv-firmware", "efi-kernel", "tdx-firmware"],
             doc = "kernel: a bzImage that prints its command line and powers off; firmware: an image with the tables " +
                   "that are measured; blob: filler; svsm: an ELF file like the kernel of COCONUT-SVSM; hyperv-firmware: " +
-                  "an IGVM file like Hyper-V's guest firmware.",
+                  "an IGVM file like Hyper-V's guest firmware; efi-kernel, tdx-firmware: what TDX measures, not bootable.",
         ),
         seed = attr.string(default = "rules_cvm", doc = "blob: what the filler is derived from."),
         size_bytes = attr.string(default = "1048576", doc = "blob: its size."),

@@ -24,6 +24,42 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     load: () => import('./coconut-plan.ts'),
   },
   {
+    noun: 'bundle',
+    verb: 'create',
+    summary: 'make a dstack image bundle from its parts',
+    load: () => import('./bundle-create.ts'),
+  },
+  {
+    noun: 'bundle',
+    verb: 'firmware',
+    summary: 'say which firmware of a bundle a VMM must take',
+    load: () => import('./bundle-firmware.ts'),
+  },
+  {
+    noun: 'bundle',
+    verb: 'measure',
+    summary: 'compute the SEV-SNP launch digest of a bundle',
+    load: () => import('./bundle-measure.ts'),
+  },
+  {
+    noun: 'bundle',
+    verb: 'ovmf-variant',
+    summary: "say which event layout a bundle's TDX firmware has, and how that is known",
+    load: () => import('./bundle-ovmf-variant.ts'),
+  },
+  {
+    noun: 'bundle',
+    verb: 'verify',
+    summary: 'check a dstack image bundle against its digest',
+    load: () => import('./bundle-verify.ts'),
+  },
+  {
+    noun: 'bundle',
+    verb: 'vm-config',
+    summary: 'write the VmConfig that a VMM persists for an image and a VM',
+    load: () => import('./bundle-vm-config.ts'),
+  },
+  {
     noun: 'ext4',
     verb: 'build',
     summary: 'write an ext4 image from a tar archive',
@@ -163,6 +199,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
   },
   {
     noun: 'miniature',
+    verb: 'efi-kernel',
+    summary: 'make a kernel with the EFI headers that are measured',
+    load: () => import('./miniature-efi-kernel.ts'),
+  },
+  {
+    noun: 'miniature',
     verb: 'firmware',
     summary: 'make a firmware image with the tables that are measured',
     load: () => import('./miniature-firmware.ts'),
@@ -208,6 +250,11 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     verb: 'show',
     summary: 'show what an OVMF image says of itself, and whether it can measure a kernel',
     load: () => import('./ovmf-show.ts'),
+  },
+  {
+    verb: 'tdx-firmware',
+    summary: 'make a TDX firmware image with what is measured',
+    load: () => import('./miniature-tdx-firmware.ts'),
   },
   {
     noun: 'proposal',
@@ -268,6 +315,36 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     verb: 'search',
     summary: 'find out which guest a launch digest belongs to',
     load: () => import('./snp-search.ts'),
+  },
+  {
+    noun: 'tdx',
+    verb: 'check',
+    summary: 'compare computed TDX registers with those they must be',
+    load: () => import('./tdx-check.ts'),
+  },
+  {
+    noun: 'tdx',
+    verb: 'measure',
+    summary: 'compute the TDX registers of a bundle in a VM, event by event',
+    load: () => import('./tdx-measure.ts'),
+  },
+  {
+    noun: 'tdx',
+    verb: 'mrtd',
+    summary: 'compute MRTD of a TDX firmware',
+    load: () => import('./tdx-mrtd.ts'),
+  },
+  {
+    noun: 'tdx',
+    verb: 'show',
+    summary: 'show the sections of a TDX firmware',
+    load: () => import('./tdx-show.ts'),
+  },
+  {
+    noun: 'tdx',
+    verb: 'verify',
+    summary: 'compare the registers of a TDX quote with those of a bundle, and explain a mismatch',
+    load: () => import('./tdx-verify.ts'),
   },
   {
     noun: 'tree',

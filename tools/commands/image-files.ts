@@ -222,7 +222,12 @@ function chooseImage(
  * Puts a stream into a file that is unlinked before the first byte is written: nothing stays behind, whatever ends
  * the process. Zeros become holes and stay known as such.
  */
-async function spool(path: string, chunks: AsyncIterable<Uint8Array>, folder: string): Promise<OpenFile> {
+export async function spool(
+  path: string,
+  chunks: AsyncIterable<Uint8Array>,
+  folder: string,
+  bombCode = 'ZSTD_BOMB',
+): Promise<OpenFile> {
   const handle = openUnlinked(folder);
   try {
     const extents: Extent[] = [];
@@ -239,7 +244,7 @@ async function spool(path: string, chunks: AsyncIterable<Uint8Array>, folder: st
       }
       sizeBytes += chunk.length;
       if (sizeBytes > SPOOL_LIMIT_BYTES) {
-        throw formatError('ZSTD_BOMB', 'a file decompresses to more than is taken', {
+        throw formatError(bombCode, 'a file decompresses to more than is taken', {
           facts: [
             ['file', path],
             ['limit', `${SPOOL_LIMIT_BYTES} bytes`],

@@ -129,7 +129,12 @@ export function parseOvmf(firmware: ByteSource | Uint8Array): Ovmf {
   };
 }
 
-function readFooterTable(source: ByteSource): FooterEntry[] {
+/**
+ * The GUIDed table alone: all entries, nearest to the end of the file first. TDX firmware has the same one.
+ * @throws CvmError format OVMF_TOO_SHORT | OVMF_TOO_LARGE | OVMF_NO_FOOTER | OVMF_FOOTER_SIZE | OVMF_ENTRY_SIZE |
+ *   OVMF_ENTRY_BOUNDS
+ */
+export function readFooterTable(source: ByteSource): FooterEntry[] {
   const { sizeBytes } = source;
   if (sizeBytes < TAIL_BYTES + ENTRY_TRAILER_BYTES) {
     throw formatError('OVMF_TOO_SHORT', 'the firmware is too short to be an OVMF image', {

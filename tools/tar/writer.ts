@@ -18,6 +18,8 @@ import { xattrKey } from './xattr-records.ts';
 export interface TarOptions {
   /** One time for all entries, whole seconds; each entry's own, rounded down, when absent. */
   readonly epochSec?: number;
+  /** `given` keeps the order of the entries, folders before what is in them; by default depth first, in byte order. */
+  readonly order?: 'tree' | 'given';
 }
 
 const TYPE_FLAGS = {
@@ -47,7 +49,7 @@ export function* treeToTar(entries: readonly TreeEntry[], options: TarOptions = 
   const byPath = new Map(entries.map((entry) => [entry.path, entry]));
   /** Each inode's first name in the archive, which carries the content. */
   const firstNames = new Map<InodeEntry, RawText>();
-  for (const { path } of inTreeOrder(entries)) {
+  for (const { path } of options.order === 'given' ? entries : inTreeOrder(entries)) {
     const inode = inodeAt(byPath, path);
     const first = firstNames.get(inode);
     const member = { inode, path, mtimeSec: options.epochSec ?? inode.mtimeSec };
