@@ -228,6 +228,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     load: () => import('./miniature-svsm.ts'),
   },
   {
+    noun: 'miniature',
+    verb: 'tdx-firmware',
+    summary: 'make a TDX firmware image with what is measured',
+    load: () => import('./miniature-tdx-firmware.ts'),
+  },
+  {
     noun: 'packit',
     verb: 'list',
     summary: 'list the files of a packit archive',
@@ -250,11 +256,6 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     verb: 'show',
     summary: 'show what an OVMF image says of itself, and whether it can measure a kernel',
     load: () => import('./ovmf-show.ts'),
-  },
-  {
-    verb: 'tdx-firmware',
-    summary: 'make a TDX firmware image with what is measured',
-    load: () => import('./miniature-tdx-firmware.ts'),
   },
   {
     noun: 'proposal',

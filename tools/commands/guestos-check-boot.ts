@@ -5,7 +5,7 @@ import { openExt4 } from '../ext4/reader.ts';
 import { checkBoot, type Attested, type BootCheck } from '../guestos/boot-check.ts';
 import { ROOT_HASH_OFFSET } from '../guestos/layout.ts';
 import { CHIP_ID_BYTES, MEASUREMENT_BYTES } from '../proposal/facts.ts';
-import { readAttestedFields } from '../snp/attested-fields.ts';
+import { readReport } from '../snp/attestation-report.ts';
 import { verifyVerity } from '../verity/verify.ts';
 import type { Command, Io, OptionValues } from './command.ts';
 import { resolvePath } from './files.ts';
@@ -91,7 +91,7 @@ function attestedOption(options: OptionValues, io: Io): Attested {
       mend: 'give the report, or the values',
     });
   }
-  return readAttestedFields(readSmallFile(io, report, 'the attestation report'));
+  return readReport(readSmallFile(io, report, 'the attestation report'));
 }
 
 /** @throws CvmError usage OPTION_MISSING; mismatch ROOT_HASH_MISMATCH, and those of `verifyVerity` */
