@@ -108,6 +108,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     load: () => import('./miniature-kernel.ts'),
   },
   {
+    noun: 'partition',
+    verb: 'build',
+    summary: 'write a partition from a tree: ext4, hash tree, sparse tar and zstd in one go',
+    load: () => import('./partition-build.ts'),
+  },
+  {
     noun: 'proposal',
     verb: 'verify',
     summary: 'verify a certified proposal and show what it proves',

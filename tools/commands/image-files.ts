@@ -2,10 +2,8 @@
  * Images in the wrappings they travel in: raw, zstd, sparse tar, and zstd of sparse tar (`*.tzst`, `update-img.tar.zst`).
  * What a file is shows in its bytes; its name decides nothing.
  */
-import { closeSync, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs';
-import { randomBytes } from 'node:crypto';
+import { closeSync, ftruncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { sourceFromBytes, type ByteSource, type Extent } from '../bytes/source.ts';
 import { showRaw } from '../bytes/text.ts';
 import { dataRuns } from '../bytes/zero-blocks.ts';
@@ -18,14 +16,8 @@ import { compressFrames } from '../zstd/compress.ts';
 import { decompress } from '../zstd/decompress.ts';
 import { isZstd } from '../zstd/frames.ts';
 import { zstdSource } from '../zstd/source.ts';
-import {
-  fileError,
-  openFile,
-  sourceFromHandle,
-  writeFileWhole,
-  type Chunks,
-  type OpenFile,
-} from './files.ts';
+import { openFile, sourceFromHandle, writeFileWhole, type Chunks, type OpenFile } from './files.ts';
+import { openUnlinked, writeFully } from './scratch-file.ts';
 
 /** What an image is called inside its archive. */
 export type ImageMember = 'boot.img' | 'root.img' | 'partition.img';
@@ -212,27 +204,6 @@ async function spool(path: string, chunks: AsyncIterable<Uint8Array>, folder: st
   } catch (error) {
     closeSync(handle);
     throw error;
-  }
-}
-
-function openUnlinked(folder: string): number {
-  const name = join(folder, `cvm-spool-${randomBytes(8).toString('hex')}.part`);
-  try {
-    const handle = openSync(name, 'wx+', 0o600);
-    rmSync(name);
-    return handle;
-  } catch (cause) {
-    throw fileError(name, 'write', cause);
-  }
-}
-
-function writeFully(folder: string, handle: number, bytes: Uint8Array, position: number): void {
-  try {
-    for (let done = 0; done < bytes.length;) {
-      done += writeSync(handle, bytes, done, bytes.length - done, position + done);
-    }
-  } catch (cause) {
-    throw fileError(folder, 'write', cause);
   }
 }
 

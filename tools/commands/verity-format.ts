@@ -1,4 +1,4 @@
-import { bytesToHex, hexToBytes } from '../bytes/hex.ts';
+import { bytesToHex } from '../bytes/hex.ts';
 import { sliceSource, sparseSource, type ByteSource } from '../bytes/source.ts';
 import { utf8Bytes } from '../bytes/text.ts';
 import { usageError } from '../errors.ts';
@@ -11,6 +11,7 @@ import { openFile, resolvePath, writeFileWhole, requireDistinctOutputs } from '.
 import { openImage } from './image-files.ts';
 import { writeImage } from './image-output.ts';
 import { parseDecimal, parseUuid, textOption } from './options.ts';
+import { saltOption } from './verity-options.ts';
 
 const DEFAULT_BLOCK_BYTES = 4096;
 const MAX_SAFE = Number.MAX_SAFE_INTEGER;
@@ -128,12 +129,6 @@ function plan(
       uuid: parseUuid(textOption(options, 'uuid') ?? VERITY_UUID, '--uuid'),
     },
   };
-}
-
-function saltOption(text: string): Uint8Array {
-  if (text === '-') return new Uint8Array();
-  if (/^([0-9a-f]{2})+$/i.test(text)) return hexToBytes(text, '--salt');
-  throw usageError('OPTION_SALT', '--salt is neither hex nor -', { facts: [['found', text]] });
 }
 
 /** The image with superblock and tree in their place; what stood there goes, what stands behind stays. */

@@ -1,5 +1,5 @@
 import type { ByteSource, Extent, Piece } from '../bytes/source.ts';
-import { sourceFromBytes } from '../bytes/source.ts';
+import { readInto, sourceFromBytes } from '../bytes/source.ts';
 import { rawToBytes } from '../bytes/text.ts';
 import { unitSource } from '../bytes/unit-source.ts';
 import { dataRuns } from '../bytes/zero-blocks.ts';
@@ -169,5 +169,6 @@ function window(data: ByteSource, from: number, length: number): ByteSource {
     sizeBytes: length,
     extents: [{ offset: 0, length }],
     read: (offset, count) => data.read(from + offset, count),
+    readInto: (offset, target) => readInto(data, from + offset, target),
   };
 }
