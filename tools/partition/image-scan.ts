@@ -57,7 +57,8 @@ export function sectorRuns(pieces: readonly PlacedPiece[], index: ContentIndex):
   for (const piece of pieces) {
     if (piece.content === undefined) {
       for (const { offset, length } of dataRuns(piece.source, SECTOR_BYTES)) {
-        addRun(runs, piece.offset + offset, length);
+        // A long link's target ends anywhere; the grid is that of the image.
+        addRun(runs, piece.offset + offset, Math.ceil(length / SECTOR_BYTES) * SECTOR_BYTES);
       }
       continue;
     }
