@@ -13,6 +13,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
   },
   {
     noun: 'ext4',
+    verb: 'cat',
+    summary: 'write one file of an ext4 image',
+    load: () => import('./ext4-cat.ts'),
+  },
+  {
+    noun: 'ext4',
     verb: 'extract',
     summary: 'take an ext4 image apart',
     load: () => import('./ext4-extract.ts'),
@@ -22,6 +28,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     verb: 'list',
     summary: 'list the files of an ext4 image',
     load: () => import('./ext4-list.ts'),
+  },
+  {
+    noun: 'ext4',
+    verb: 'put',
+    summary: 'put a file into an existing ext4 image',
+    load: () => import('./ext4-put.ts'),
   },
   {
     noun: 'file',

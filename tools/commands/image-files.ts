@@ -39,6 +39,8 @@ const SPOOL_EXTENTS_LIMIT = 1 << 20;
 export interface ImageOptions {
   /** Where a file that cannot be read in any order is decompressed to; the system's folder for such things when absent. */
   readonly scratchFolder?: string;
+  /** Whether the member was asked for by name, which a file that is an image itself cannot answer. */
+  readonly memberGiven?: boolean;
 }
 
 /**
@@ -48,8 +50,8 @@ export interface ImageOptions {
  * decompressed once into a sparse file without a name, which is gone when the process is.
  *
  * @param member which image of an archive: a member of this base name, or else a lone `partition.img`. When absent,
- *   the only image there is. Of no meaning for a file that is an image itself.
- * @throws CvmError usage IMAGE_MEMBER_NEEDED, those of `openFile`; format IMAGE_MEMBER_MISSING | IMAGE_MEMBER_TWICE |
+ *   the only image there is.
+ * @throws CvmError usage IMAGE_MEMBER_NEEDED | IMAGE_MEMBER_MEANINGLESS, those of `openFile`; format IMAGE_MEMBER_MISSING | IMAGE_MEMBER_TWICE |
  *   ZSTD_BOMB, those of zstd and tar
  */
 export async function openImage(
@@ -59,7 +61,20 @@ export async function openImage(
 ): Promise<OpenFile> {
   const opened = await openDecompressed(path, options);
   try {
-    if (!isTar(opened)) return opened;
+    if (!isTar(opened)) {
+      if (member === undefined || options.memberGiven !== true) return opened;
+      throw usageError(
+        'IMAGE_MEMBER_MEANINGLESS',
+        'a member was named, but the file is an image and no archive',
+        {
+          facts: [
+            ['file', path],
+            ['member', member],
+          ],
+          mend: 'leave --member out, or give the archive',
+        },
+      );
+    }
     const { content } = chooseImage(imageMembers(opened), path, member);
     return {
       path,

@@ -9,9 +9,10 @@ import { treeFromTar } from '../tar/tree.ts';
 import { addFile, findEntry, plainDirectory, stripContents, subtree, withTimes } from '../tree/edit.ts';
 import { NO_XATTRS, type TreeEntry } from '../tree/entry.ts';
 import type { Io, OptionSpec, OptionValues } from './command.ts';
-import { memberOption, MEMBER_OPTION } from './ext4-options.ts';
+import { aboutFile } from './error-path.ts';
+import { MEMBER_OPTION, openNamedImage } from './ext4-options.ts';
 import { openFile, resolvePath, type OpenFile } from './files.ts';
-import { openDecompressed, openImage } from './image-files.ts';
+import { openDecompressed } from './image-files.ts';
 import { LISTING_INPUT_OPTIONS, openListedTree } from './listing-options.ts';
 import { optionFlag, parseDecimal, requiredText, textOption, textsOption } from './options.ts';
 
@@ -95,10 +96,10 @@ export async function openImageTree(
     const strips = textsOption(options, 'strip').map((path) => treePath(path, '--strip'));
     let entries = subtree(stripContents(whole, strips), base);
     for (const text of textsOption(options, 'add')) {
-      const { source, ...place } = parseAdd(text);
+      const { source, path, mode, uid, gid } = parseAdd(text);
       const content = openFile(resolvePath(io, source));
       opened.push(content);
-      entries = addFile(entries, { ...ADDED_FILE, ...place, content });
+      entries = addFile(entries, { ...ADDED_FILE, path, mode, uid, gid, content });
     }
     if (!entries.some(({ path }) => path === LOST_AND_FOUND)) {
       entries.push(plainDirectory(LOST_AND_FOUND, 0, 0o700));
@@ -137,15 +138,17 @@ async function openInput(options: OptionValues, io: Io, opened: OpenFile[]): Pro
   if (kind === 'tar') {
     const archive = await openDecompressed(path);
     opened.push(archive);
-    return treeFromTar(archive);
+    return await aboutFile(path, () => treeFromTar(archive));
   }
-  const source = await openImage(path, memberOption(options));
+  const source = await openNamedImage(path, options);
   opened.push(source);
-  const image = openExt4(source);
-  image.verifyBitmaps();
-  const nodes = [...image.nodes()];
-  checkContentSize(nodes);
-  return nodes.map(({ entry }) => entry);
+  return await aboutFile(path, () => {
+    const image = openExt4(source);
+    image.verifyBitmaps();
+    const nodes = [...image.nodes()];
+    checkContentSize(nodes);
+    return nodes.map(({ entry }) => entry);
+  });
 }
 
 /** An absolute path of a tree, without its slashes at both ends. @throws CvmError usage OPTION_PATH */
@@ -168,11 +171,13 @@ export function parseAdd(text: string): {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
+  /** Whether the owner was said. */
+  readonly hasOwner: boolean;
 } {
-  const [, source, place, mode, uid = '0', gid = '0'] =
+  const [, source, place, mode, uid, gid] =
     /^(.+):(\/[^:]*[^:/]):([0-7]{3,4})(?::([0-9]{1,10}):([0-9]{1,10}))?$/s.exec(text) ?? [];
   if (source === undefined || place === undefined || mode === undefined) {
-    throw usageError('OPTION_ADD', '--add takes SRC:DST:MODE or SRC:DST:MODE:UID:GID', {
+    throw usageError('OPTION_ADD', 'a file to add is SRC:DST:MODE or SRC:DST:MODE:UID:GID', {
       facts: [['found', showText(text)]],
       mend: 'write the file, its absolute path in the image and an octal mode: notes.txt:/etc/notes.txt:0644',
     });
@@ -181,8 +186,9 @@ export function parseAdd(text: string): {
     source,
     path: treePath(place, '--add'),
     mode: Number.parseInt(mode, 8),
-    uid: parseDecimal(uid, 'the owner of --add', 0, 2 ** 32 - 1),
-    gid: parseDecimal(gid, 'the group of --add', 0, 2 ** 32 - 1),
+    uid: parseDecimal(uid ?? '0', 'the owner of an added file', 0, 2 ** 32 - 1),
+    gid: parseDecimal(gid ?? '0', 'the group of an added file', 0, 2 ** 32 - 1),
+    hasOwner: uid !== undefined,
   };
 }
 

@@ -1,16 +1,14 @@
 /** Files without a name: what does not fit memory, and is gone when the process is. */
 import { randomBytes } from 'node:crypto';
-import { closeSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
-import { mkdirSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { bug } from '../errors.ts';
 import { fileError } from './files.ts';
 
-/** Opens a new file in a folder, which is made when it is missing, and takes its name away. */
+/** Opens a new file in a folder and takes its name away. */
 export function openUnlinked(folder: string): number {
   const name = join(folder, `.cvm-scratch-${randomBytes(8).toString('hex')}.part`);
   try {
-    mkdirSync(folder, { recursive: true });
     const handle = openSync(name, 'wx+', 0o600);
     rmSync(name);
     return handle;
@@ -82,7 +80,17 @@ export class ScratchStore {
     this.#starts = [];
   }
 
+  /** As the output that will stand there would. */
+  #makeFolder(): void {
+    try {
+      mkdirSync(this.#folder, { recursive: true });
+    } catch (cause) {
+      throw fileError(this.#folder, 'write', cause);
+    }
+  }
+
   #spill(): void {
+    this.#makeFolder();
     const handle = openUnlinked(this.#folder);
     this.#handle = handle;
     this.#memory.forEach((bytes, i) => writeFully(this.#folder, handle, bytes, this.#starts[i] as number));

@@ -154,14 +154,19 @@ export class EditVolume {
 
   /** Takes back blocks that are in use. */
   freeBlocks(firstBlock: number, count: number): void {
-    const { superblock } = this;
-    for (let block = firstBlock; block < firstBlock + count; block++) {
-      const group = Math.floor((block - superblock.firstDataBlock) / superblock.blocksPerGroup);
-      const bit = (block - superblock.firstDataBlock) % superblock.blocksPerGroup;
+    const { firstDataBlock, blocksPerGroup } = this.superblock;
+    for (let block = firstBlock; block < firstBlock + count;) {
+      const group = Math.floor((block - firstDataBlock) / blocksPerGroup);
+      const end = Math.min(firstBlock + count, firstDataBlock + (group + 1) * blocksPerGroup);
       const bitmap = this.#blockBitmap(group);
-      if (!getBit(bitmap, bit)) continue;
-      setBit(bitmap, bit, false);
-      this.#countBlocks(group, 1);
+      let freed = 0;
+      for (; block < end; block++) {
+        const bit = (block - firstDataBlock) % blocksPerGroup;
+        if (!getBit(bitmap, bit)) continue;
+        setBit(bitmap, bit, false);
+        freed++;
+      }
+      this.#countBlocks(group, freed);
     }
   }
 
@@ -248,6 +253,7 @@ export class EditVolume {
     const descriptor = this.#descriptor(group);
     writeU16(descriptor, low, value);
     if (this.#isWide()) writeU16(descriptor, high, Math.floor(value / 2 ** 16));
+    this.#sealDescriptor(group);
   }
 
   #countBlocks(group: number, delta: number): void {
@@ -266,7 +272,7 @@ export class EditVolume {
   #blockBitmap(group: number): Uint8Array {
     const { blockBitmap, blockBitmapUninit } = readGroupDescriptor(this.superblock, this.blocks, group);
     const bitmap = this.change(blockBitmap, `the block bitmap of group ${group}`);
-    if (blockBitmapUninit && !this.#touched.has(group)) this.#initBlockBitmap(group, bitmap);
+    if (blockBitmapUninit) this.#initBlockBitmap(group, bitmap);
     return bitmap;
   }
 
@@ -327,10 +333,21 @@ export class EditVolume {
     const descriptor = this.#descriptor(group);
     writeU16(descriptor, GD.flags, readU16(descriptor, GD.flags) & ~flag);
     this.#touched.add(group);
-    this.#sealGroup(group);
+    this.#sealDescriptor(group);
   }
 
-  /** Checksums of both bitmaps and of the descriptor. */
+  /** Every look at a descriptor checks it, so it is true after every change. */
+  #sealDescriptor(group: number): void {
+    const { superblock } = this;
+    const descriptor = this.#descriptor(group);
+    if (hasRoCompat(superblock, RO_COMPAT.metadataChecksum)) {
+      writeU16(descriptor, GD.checksum, descriptorChecksum(superblock.seed, group, descriptor));
+    } else if (hasRoCompat(superblock, RO_COMPAT.gdtChecksum)) {
+      writeU16(descriptor, GD.checksum, oldDescriptorChecksum(superblock.uuid, group, descriptor));
+    }
+  }
+
+  /** Checksums of both bitmaps and of the descriptor, once nothing changes any more. */
   #sealGroup(group: number): void {
     const { superblock } = this;
     const descriptor = this.#descriptor(group);
@@ -352,10 +369,8 @@ export class EditVolume {
       if ((flags & GROUP_INODE_UNINIT) === 0) {
         seal(places.inode, superblock.inodesPerGroup, GD.inodeBitmapChecksumLow, GD.inodeBitmapChecksumHigh);
       }
-      writeU16(descriptor, GD.checksum, descriptorChecksum(superblock.seed, group, descriptor));
-    } else if (hasRoCompat(superblock, RO_COMPAT.gdtChecksum)) {
-      writeU16(descriptor, GD.checksum, oldDescriptorChecksum(superblock.uuid, group, descriptor));
     }
+    this.#sealDescriptor(group);
   }
 
   #high(descriptor: Uint8Array, offset: number): number {

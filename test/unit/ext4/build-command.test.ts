@@ -159,11 +159,7 @@ describe('ext4 build', () => {
     ['a subtree that is not there', { subtree: 'opt' }, 'TREE_NO_DIRECTORY'],
     ['a subtree that is a symlink', { subtree: '/usr' }, 'TREE_NO_DIRECTORY'],
     ['a prefix without file_contexts', { prefix: '/boot' }, 'OPTION_MISSING'],
-    [
-      'a prefix with a slash at its end',
-      { fileContexts: 'contexts', prefix: '/boot/' },
-      'SELINUX_PREFIX',
-    ],
+    ['a prefix with a slash at its end', { fileContexts: 'contexts', prefix: '/boot/' }, 'SELINUX_PREFIX'],
   ];
   test.each(refusals)('refuses %s, and writes nothing', async (_, more, code) => {
     await expectCvmRejection(() => build({ output: 'refused.img', ...more }), code);
