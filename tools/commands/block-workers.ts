@@ -12,8 +12,11 @@ import { scanBlocks, type BlockScan, type DigestParameters } from '../partition/
 import { BATCH_BYTES } from '../partition/content-index.ts';
 import { isBlockWorker, WORKER_MARK } from './worker-mark.ts';
 
-/** Each thread holds a batch, and of each slice in the encoder's hands there is a copy: more would not stay in 350 MB. */
-export const MAX_JOBS = 8;
+/** As many as Node has threads to compress with. Each costs buffers and a heap: more would not stay within 350 MB. */
+export const MAX_JOBS = 4;
+
+/** Two threads hash as fast as one reads; every further one would cost 30 MB and wait. */
+const THREADS = 2;
 
 /** The threads that are used when nobody says. */
 export function defaultJobs(): number {
@@ -98,7 +101,7 @@ export class BlockWorkers {
     while (this.#queue.length > 0) {
       let thread = this.#threads.find(({ current }) => current === undefined);
       if (thread === undefined) {
-        if (this.#threads.length === this.jobs) return;
+        if (this.#threads.length === Math.min(this.jobs, THREADS)) return;
         thread = this.#start();
       }
       const waiting = this.#queue.shift() as Waiting;
