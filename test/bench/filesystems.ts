@@ -1,6 +1,6 @@
 /**
- * The file-system engine against the programs that do the same: `node test/bench/filesystems.ts [MIB…]`, as root or not,
- * with mke2fs, debugfs, veritysetup, zstd and tar installed. Both sides are warm, write to the same folder and run in
+ * The file-system engine against the programs that do the same: `./bazelw build //tools:cvm && ./bazelw run
+ * //test/bench:filesystems [-- MIB…]`, with mke2fs, debugfs, veritysetup, zstd and tar installed. Both sides are warm, write to the same folder and run in
  * turns. Prints `name ours=… peer=… ratio=…` and writes all figures as JSON.
  *
  * Nothing here passes or fails; figures of one machine are worth nothing on another, their ratios are.
@@ -140,4 +140,7 @@ for (const size of mebibytes) {
     rmSync(work, { recursive: true, force: true });
   }
 }
-writeFileSync(join(process.cwd(), 'bench-filesystems.json'), `${JSON.stringify(rows, null, 1)}\n`);
+writeFileSync(
+  join(process.env['BUILD_WORKING_DIRECTORY'] ?? process.cwd(), 'bench-filesystems.json'),
+  `${JSON.stringify(rows, null, 1)}\n`,
+);
