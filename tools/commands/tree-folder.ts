@@ -22,7 +22,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { CHUNK_BYTES, type ByteSource } from '../bytes/source.ts';
+import { CHUNK_BYTES, readInto, type ByteSource } from '../bytes/source.ts';
 import { rawToBytes, showRaw, showText, type RawText } from '../bytes/text.ts';
 import { CvmError, formatError, usageError } from '../errors.ts';
 import {
@@ -146,6 +146,7 @@ async function fill(entries: readonly TreeEntry[], root: string, owners: boolean
   const skipped = new Set<RawText>();
   const made = new Map<RawText, TreeEntry['type']>();
   const folders: DirectoryEntry[] = [];
+  const buffer = new Uint8Array(CHUNK_BYTES);
   let sinceTurn = 0;
   for (const entry of entries) {
     checkPlace(entry, made, skipped);
@@ -155,7 +156,9 @@ async function fill(entries: readonly TreeEntry[], root: string, owners: boolean
       await setImmediate();
     }
     if (entry.type === 'file') {
-      await attemptAsync(`/${showRaw(entry.path)}`, () => writeFile(entry, place(entry.path), owners));
+      await attemptAsync(`/${showRaw(entry.path)}`, () =>
+        writeFile(entry, place(entry.path), owners, buffer),
+      );
       made.set(entry.path, entry.type);
       continue;
     }
@@ -237,10 +240,10 @@ function mtimeOf(entry: EntryCommon): string {
   return `${entry.mtimeSec + entry.mtimeNsec / 1e9}`;
 }
 
-async function writeFile(entry: FileEntry, path: Buffer, owners: boolean): Promise<void> {
+async function writeFile(entry: FileEntry, path: Buffer, owners: boolean, buffer: Uint8Array): Promise<void> {
   const file = openSync(path, 'wx', 0o600);
   try {
-    await writeExtents(file, entry.content);
+    await writeExtents(file, entry.content, buffer);
     if (owners) fchownSync(file, entry.uid, entry.gid);
     fchmodSync(file, keptMode(entry, owners));
     futimesSync(file, mtimeOf(entry), mtimeOf(entry));
@@ -249,12 +252,13 @@ async function writeFile(entry: FileEntry, path: Buffer, owners: boolean): Promi
   }
 }
 
-async function writeExtents(file: number, content: ByteSource): Promise<void> {
+async function writeExtents(file: number, content: ByteSource, buffer: Uint8Array): Promise<void> {
   ftruncateSync(file, content.sizeBytes);
   for (const { offset, length } of content.extents) {
     for (let at = offset; at < offset + length;) {
       if (at > offset) await setImmediate();
-      const bytes = content.read(at, Math.min(CHUNK_BYTES, offset + length - at));
+      const bytes = buffer.subarray(0, Math.min(CHUNK_BYTES, offset + length - at));
+      readInto(content, at, bytes);
       let written = 0;
       while (written < bytes.length) {
         written += writeSync(file, bytes, written, bytes.length - written, at + written);

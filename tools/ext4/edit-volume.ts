@@ -58,6 +58,9 @@ export class EditVolume {
     this.blocks = {
       block: (number, what) => this.#changed.get(number) ?? base.block(number, what),
       bytes: (first, offset, length, what) => base.bytes(first, offset, length, what),
+      bytesInto: (first, offset, target, what) => {
+        base.bytesInto(first, offset, target, what);
+      },
     };
     this.#checkEditable();
     for (let group = 0; group < this.superblock.groupCount; group++) {
