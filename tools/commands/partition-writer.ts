@@ -21,6 +21,9 @@ import { ScratchStore } from './scratch-file.ts';
 /** Less content than this is done before threads have started. */
 const THREADS_FROM_BYTES = 32 << 20;
 
+/** Slices in the encoder's hands. Each costs up to 45 MB until it is written, and all has to stay within 350. */
+const MAX_SLICES = 3;
+
 export interface PartitionPlan {
   readonly ext4: Ext4Options;
   /** The hash tree over the file system's blocks, and where it stands; none when absent. */
@@ -66,7 +69,10 @@ export async function writePartition(
     const { image, runs, rootHash } = makeImage(entries, plan, index, scratch);
     const archive = writeSparseTar([{ name: PARTITION_MEMBER, source: image, runs }], { reuseBuffer: true });
     await workers.close();
-    await writeFileWhole(output, compressFrames(archive, DEFAULT_LEVEL, workers.jobs + 1));
+    await writeFileWhole(
+      output,
+      compressFrames(archive, DEFAULT_LEVEL, Math.min(workers.jobs + 1, MAX_SLICES)),
+    );
     return rootHash;
   } finally {
     scratch.close();
