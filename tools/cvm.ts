@@ -7,6 +7,7 @@ import type { Command as CommanderCommand } from 'commander';
 import type { Command, CommandEntry, Io, OptionValues } from './commands/command.ts';
 import { plainCall } from './commands/plain-words.ts';
 import { onPendingFiles, removePendingFiles } from './commands/pending-files.ts';
+import { isBlockWorker } from './commands/worker-mark.ts';
 import { CvmError, EXIT_CODES, usageError } from './errors.ts';
 import { nearestWord } from './nearest.ts';
 import { asCvmError, errorJson, showError } from './show-error.ts';
@@ -14,6 +15,10 @@ import { VERSION } from './version.ts';
 
 /** Runs the command that argv names and ends the process with its exit code. */
 export async function main(name: string, summary: string, table: readonly CommandEntry[]): Promise<void> {
+  if (isBlockWorker()) {
+    await import('./commands/block-workers.ts');
+    return;
+  }
   const argv = process.argv.slice(2);
   process.stdout.on('error', endWithoutReader);
   // Nobody is left to tell; the exit code still says what happened.

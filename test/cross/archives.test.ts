@@ -10,6 +10,7 @@ import {
   readFileSync,
   writeFileSync,
   writeSync,
+  rmSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect } from 'vitest';
@@ -244,6 +245,20 @@ oracleTest({ tar })('GNU tar makes the same bytes of the tree it extracts from o
       withDeviceZeros(readFileSync(join(folder, 'ours.tar'))),
     ),
   ).toBe(0);
+});
+
+oracleTest({ tar, bsdtar })('GNU tar and bsdtar extract what we store without holes', async () => {
+  const folder = scratchFolder();
+  const entry = { ...fileEntry('d/sparse', ''), content: MANY };
+  await writeFileWhole(join(folder, 's.tar'), treeToTar([entry], { sparse: true }));
+  expect(readFileSync(join(folder, 's.tar')).length).toBeLessThan(MANY.sizeBytes);
+  for (const program of [tar, bsdtar]) {
+    mkdirSync(join(folder, 'out'));
+    run(program, ['-xf', '../s.tar'], join(folder, 'out'));
+    const extracted = readFileSync(join(folder, 'out/d/sparse'));
+    expect(Buffer.compare(extracted, MANY.read(0, MANY.sizeBytes))).toBe(0);
+    rmSync(join(folder, 'out'), { recursive: true });
+  }
 });
 
 for (const format of ['v7', 'ustar', 'oldgnu', 'gnu', 'pax']) {

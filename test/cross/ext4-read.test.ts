@@ -1,25 +1,11 @@
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import {
-  linkSync,
-  lstatSync,
-  lutimesSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  symlinkSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect } from 'vitest';
 import { openFile } from '../../tools/commands/files.ts';
-import { jsonLine } from '../../tools/ext4/listing.ts';
 import { openExt4, type Ext4Image } from '../../tools/ext4/reader.ts';
+import { describeFolder, describeImage, settleTimes } from '../support/disk-trees.ts';
 import { findOracle, ORACLE_ENV, oracleTest } from './oracle.ts';
 
 /** The images are made by programs of e2fsprogs, from one tree of files; what is read back is compared with the tree. */
@@ -28,7 +14,6 @@ const debugfs = findOracle('debugfs');
 const e2fsck = findOracle('e2fsck');
 const withE2fsprogs = oracleTest({ mke2fs, debugfs, e2fsck });
 
-const MTIME_SEC = 1_600_000_000;
 let work = '';
 let tree = '';
 
@@ -71,51 +56,7 @@ function makeTree(): void {
       join(tree, 'many', `a-name-of-forty-bytes-for-each-entry-${1000 + i}`),
       i % 500 === 0 ? `${i}` : '',
     );
-  const settle = (path: string): void => {
-    if (lstatSync(path).isDirectory()) for (const name of readdirSync(path)) settle(join(path, name));
-    lutimesSync(path, MTIME_SEC, MTIME_SEC);
-  };
-  settle(tree);
-}
-
-/** What the tree on disk is, a line for each name below the root. */
-function describeTree(folder = tree, prefix = ''): string[] {
-  return readdirSync(folder)
-    .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
-    .flatMap((name) => {
-      const path = join(folder, name);
-      const stat = lstatSync(path);
-      const target = stat.isSymbolicLink() ? readlinkSync(path) : '';
-      const digest = stat.isFile() ? createHash('sha256').update(readFileSync(path)).digest('hex') : '';
-      const size = stat.isDirectory() ? '' : stat.size;
-      const mode = (stat.mode & 0o7777).toString(8);
-      const line = [
-        `${prefix}${name}`,
-        mode,
-        stat.uid,
-        stat.gid,
-        stat.nlink,
-        size,
-        stat.mtimeMs,
-        target,
-        digest,
-      ];
-      return [line.join(' '), ...(stat.isDirectory() ? describeTree(path, `${prefix}${name}/`) : [])];
-    });
-}
-
-function describeImage(image: Ext4Image): string[] {
-  return [...image.nodes()]
-    .filter(({ entry }) => entry.path !== '' && entry.path !== 'lost+found')
-    .map((node) => {
-      const { entry, first } = node;
-      const target = first.type === 'symlink' ? first.target : '';
-      const digest = first.type === 'file' ? (JSON.parse(jsonLine(node)) as { sha256: string }).sha256 : '';
-      const size = first.type === 'dir' ? '' : node.sizeBytes;
-      const mtimeMs = first.mtimeSec * 1000 + first.mtimeNsec / 1e6;
-      const mode = first.mode.toString(8);
-      return [entry.path, mode, first.uid, first.gid, node.links, size, mtimeMs, target, digest].join(' ');
-    });
+  settleTimes(tree);
 }
 
 function run(
@@ -274,7 +215,7 @@ for (const [name, recipe] of Object.entries(RECIPES)) {
     read(path, (image) => {
       for (const feature of recipe.features) expect(image.info.features).toContain(feature);
       image.verifyBitmaps();
-      expect(describeImage(image)).toEqual(describeTree());
+      expect(describeImage(image)).toEqual(describeFolder(tree));
     });
     rmSync(path);
   });

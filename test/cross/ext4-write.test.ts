@@ -9,6 +9,7 @@ import {
   readFileSync,
   readlinkSync,
   rmSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -294,4 +295,52 @@ describe('mke2fs', () => {
     expect(openExt4(ours).entries().map(plain)).toEqual(entries.map(plain));
     expectClean(store(ours));
   });
+});
+
+describe('a journal, and directories of many names', () => {
+  const many = [
+    dirEntry('many'),
+    ...Array.from({ length: 100_000 }, (_, i) => fileEntry(`many/name-${i}`)),
+    fileEntry('f', utf8Bytes('content')),
+  ];
+
+  oracleTest({ e2fsck, dumpe2fs })('e2fsck and dumpe2fs know the journal, in primary and backups', () => {
+    for (const sizeBytes of [16 << 20, 256 << 20, 1024 ** 3]) {
+      const path = store(writeExt4(TREE, { ...EXT4_OPTIONS, sizeBytes, inodeCount: 8000, journal: true }));
+      expectClean(path);
+      if (sizeBytes > 128 << 20) expectClean(path, '-b', '32768', '-B', '4096');
+      const shown = execFileSync(dumpe2fs ?? '', ['-h', path], { env: ORACLE_ENV, encoding: 'utf8' });
+      expect(shown).toMatch(/has_journal/);
+      expect(shown).toMatch(/^Journal inode: +8$/m);
+      expect(shown).toMatch(/^Journal start: +0$/m);
+    }
+  });
+
+  const loop = process.getuid?.() === 0 ? findOracle('losetup') : undefined;
+  oracleTest({ e2fsck, 'loop mounts': loop }, false)(
+    'the kernel looks up 100,000 names through the index, and leaves a clean file system after heavy writes',
+    () => {
+      const size = { ...EXT4_OPTIONS, sizeBytes: 512 << 20, inodeCount: 110_000 };
+      const path = store(writeExt4(many, { ...size, journal: true }));
+      expectClean(path);
+      const mount = join(folder, 'mount');
+      mkdirSync(mount);
+      const mounted = spawnSync('mount', ['-o', 'loop', path, mount], { encoding: 'utf8' });
+      // In a container without loop devices there is nothing to be learned.
+      if (mounted.status !== 0 && /loop|permission|denied|not permitted/i.test(mounted.stderr)) return;
+      expect(mounted.stderr).toBe('');
+      try {
+        for (let i = 0; i < 100_000; i += 97) expect(lstatSync(join(mount, `many/name-${i}`)).size).toBe(0);
+        expect(() => lstatSync(join(mount, 'many/name-100000'))).toThrow(/ENOENT/);
+        for (let i = 0; i < 3000; i++) {
+          if (i % 2 === 0) rmSync(join(mount, `many/name-${i}`));
+          writeFileSync(join(mount, `many/new-${i}`), 'x'.repeat(i));
+        }
+        writeFileSync(join(mount, 'large'), new Uint8Array(100 << 20).fill(1));
+      } finally {
+        expect(spawnSync('umount', [mount]).status).toBe(0);
+      }
+      expectClean(path);
+    },
+  );
 });

@@ -91,9 +91,13 @@ describe('veritysetup format writes the same file', () => {
       [1024, 4096],
       [4096, 1024],
       [1024, 1024],
+      [512, 4096],
+      [4096, 512],
+      [2048, 2048],
     ] as const) {
       for (const gap of [0, 512, 4096, 5120])
-        compare({ dataBlockBytes, hashBlockBytes, dataBlocks: 500 }, gap);
+        for (const algorithm of ['sha256', 'sha512'] as const)
+          compare({ dataBlockBytes, hashBlockBytes, algorithm, dataBlocks: 500 }, gap);
     }
   });
 });

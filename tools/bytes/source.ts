@@ -22,6 +22,14 @@ export interface ByteSource {
    * @throws CvmError format SOURCE_BOUNDS when the range does not lie inside the source
    */
   read(offset: number, length: number): Uint8Array;
+  /** {@link read} into a buffer of the caller's, where that saves one: use the function {@link readInto}. */
+  readInto?(offset: number, target: Uint8Array): void;
+}
+
+/** Fills `target` with the bytes from `offset`. @throws CvmError format SOURCE_BOUNDS */
+export function readInto(source: ByteSource, offset: number, target: Uint8Array): void {
+  if (source.readInto === undefined) target.set(source.read(offset, target.length));
+  else source.readInto(offset, target);
 }
 
 /** The unit in which streams move: large enough to be quick, small enough to bound memory. */
@@ -82,6 +90,10 @@ export function sliceSource(source: ByteSource, offset: number, length: number):
       checkRange(length, at, count);
       return source.read(offset + at, count);
     },
+    readInto(at, target) {
+      checkRange(length, at, target.length);
+      readInto(source, offset + at, target);
+    },
   };
 }
 
@@ -124,9 +136,27 @@ export function sparseSource(sizeBytes: number, pieces: readonly Piece[]): ByteS
     }
   }
   if (end > sizeBytes) throw bug('a sparse source piece ends past the size');
+  /** @param first the first piece that ends behind `offset` */
+  const fill = (first: number, offset: number, target: Uint8Array): void => {
+    let done = offset;
+    for (let i = first; i < placed.length; i++) {
+      const piece = placed[i] as Piece;
+      const from = Math.max(piece.offset, offset);
+      const to = Math.min(piece.offset + piece.source.sizeBytes, offset + target.length);
+      if (from >= to) break;
+      target.fill(0, done - offset, from - offset);
+      readInto(piece.source, from - piece.offset, target.subarray(from - offset, to - offset));
+      done = to;
+    }
+    target.fill(0, done - offset);
+  };
   return {
     sizeBytes,
     extents,
+    readInto(offset, target) {
+      checkRange(sizeBytes, offset, target.length);
+      fill(firstPieceEndingAfter(placed, offset), offset, target);
+    },
     read(offset, length) {
       checkRange(sizeBytes, offset, length);
       const first = firstPieceEndingAfter(placed, offset);
@@ -139,13 +169,7 @@ export function sparseSource(sizeBytes: number, pieces: readonly Piece[]): ByteS
         return only.source.read(offset - only.offset, length);
       }
       const bytes = new Uint8Array(length);
-      for (let i = first; i < placed.length; i++) {
-        const piece = placed[i] as Piece;
-        const from = Math.max(piece.offset, offset);
-        const to = Math.min(piece.offset + piece.source.sizeBytes, offset + length);
-        if (from >= to) break;
-        bytes.set(piece.source.read(from - piece.offset, to - from), from - offset);
-      }
+      fill(first, offset, bytes);
       return bytes;
     },
   };

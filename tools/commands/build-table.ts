@@ -67,6 +67,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
   },
   {
     noun: 'ext4',
+    verb: 'cat',
+    summary: 'write one file of an ext4 image',
+    load: () => import('./ext4-cat.ts'),
+  },
+  {
+    noun: 'ext4',
     verb: 'extract',
     summary: 'take an ext4 image apart',
     load: () => import('./ext4-extract.ts'),
@@ -76,6 +82,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     verb: 'list',
     summary: 'list the files of an ext4 image',
     load: () => import('./ext4-list.ts'),
+  },
+  {
+    noun: 'ext4',
+    verb: 'put',
+    summary: 'put a file into an existing ext4 image',
+    load: () => import('./ext4-put.ts'),
   },
   {
     noun: 'file',
@@ -256,6 +268,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     verb: 'show',
     summary: 'show what an OVMF image says of itself, and whether it can measure a kernel',
     load: () => import('./ovmf-show.ts'),
+  },
+  {
+    noun: 'partition',
+    verb: 'build',
+    summary: 'write a partition from a tree: ext4, hash tree, sparse tar and zstd in one go',
+    load: () => import('./partition-build.ts'),
   },
   {
     noun: 'proposal',

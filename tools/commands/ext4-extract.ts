@@ -3,10 +3,10 @@ import { checkContentSize } from '../ext4/content-limit.ts';
 import { openExt4 } from '../ext4/reader.ts';
 import { treeToTar } from '../tar/tree.ts';
 import type { TreeEntry } from '../tree/entry.ts';
-import type { Command, Io } from './command.ts';
-import { memberOption, MEMBER_OPTION } from './ext4-options.ts';
-import { resolvePath, writeFileWhole } from './files.ts';
-import { openImage } from './image-files.ts';
+import type { Command, Io, OptionValues } from './command.ts';
+import { aboutFile } from './error-path.ts';
+import { MEMBER_OPTION, openNamedImage } from './ext4-options.ts';
+import { resolvePath, writeFileWhole, type OpenFile } from './files.ts';
 import { flagOption, textOption } from './options.ts';
 import { writeTreeToFolder, type NotKept } from './tree-folder.ts';
 
@@ -32,29 +32,39 @@ export const command: Command = {
         mend: 'give either --output DIR or --tar FILE',
       });
     }
-    const source = await openImage(resolvePath(io, image), memberOption(options));
+    const target = resolvePath(io, folder ?? archive ?? '');
+    const source = await openNamedImage(resolvePath(io, image), options, target);
     try {
-      const tree = openExt4(source);
-      tree.verifyBitmaps();
-      const nodes = [...tree.nodes()];
-      checkContentSize(nodes);
-      const entries = nodes.map((node) => node.entry);
-      if (archive !== undefined) {
-        const kept = withoutSockets(entries);
-        await writeFileWhole(resolvePath(io, archive), treeToTar(kept));
-        if (kept.length < entries.length) {
-          io.err(`not kept: ${entries.length - kept.length} sockets, for which tar has no form\n`);
-        }
-      }
-      if (folder !== undefined) {
-        report(writeTreeToFolder(entries, resolvePath(io, folder), flagOption(options, 'owners')), io);
-      }
+      await aboutFile(source.path, () => extract(source, target, archive !== undefined, options, io));
     } finally {
       source.close();
     }
     return 0;
   },
 };
+
+async function extract(
+  source: OpenFile,
+  target: string,
+  isArchive: boolean,
+  options: OptionValues,
+  io: Io,
+): Promise<void> {
+  const tree = openExt4(source);
+  tree.verifyBitmaps();
+  const nodes = [...tree.nodes()];
+  checkContentSize(nodes);
+  const entries = nodes.map((node) => node.entry);
+  if (!isArchive) {
+    report(await writeTreeToFolder(entries, target, flagOption(options, 'owners')), io);
+    return;
+  }
+  const kept = withoutSockets(entries);
+  await writeFileWhole(target, treeToTar(kept, { sparse: true }));
+  if (kept.length < entries.length) {
+    io.err(`not kept: ${entries.length - kept.length} sockets, for which tar has no form\n`);
+  }
+}
 
 /** A socket is made by whoever listens on it: its place in an archive would be of no use even if there were one. */
 function withoutSockets(entries: readonly TreeEntry[]): TreeEntry[] {

@@ -3,9 +3,9 @@ import { jsonLine, textLine } from '../ext4/listing.ts';
 import { openExt4 } from '../ext4/reader.ts';
 import type { Command } from './command.ts';
 import { resolvePath } from './files.ts';
-import { openImage } from './image-files.ts';
 import { flagOption } from './options.ts';
-import { memberOption, MEMBER_OPTION } from './ext4-options.ts';
+import { aboutFile } from './error-path.ts';
+import { MEMBER_OPTION, openNamedImage } from './ext4-options.ts';
 
 export const command: Command = {
   summary: 'list the files of an ext4 image',
@@ -16,18 +16,18 @@ export const command: Command = {
   arguments: [{ name: '<img>', description: 'ext4 image, partition .tzst or update-img.tar.zst' }],
   options: [{ flags: '--json', description: 'print JSON, with content digests' }, MEMBER_OPTION],
   async run([image = ''], options, io) {
-    const source = await openImage(resolvePath(io, image), memberOption(options));
+    const source = await openNamedImage(resolvePath(io, image), options);
     try {
-      const tree = openExt4(source);
-      tree.verifyBitmaps();
-      const nodes = [...tree.nodes()];
-      if (flagOption(options, 'json')) {
+      const text = await aboutFile(source.path, () => {
+        const tree = openExt4(source);
+        tree.verifyBitmaps();
+        const nodes = [...tree.nodes()];
+        if (!flagOption(options, 'json')) return nodes.map((node) => `${textLine(node)}\n`);
         checkContentSize(nodes);
-        // All lines before the first is printed: a damaged file must not leave half a listing behind.
-        io.out(`[\n${nodes.map(jsonLine).join(',\n')}\n]\n`);
-      } else {
-        for (const node of nodes) io.out(`${textLine(node)}\n`);
-      }
+        return [`[\n${nodes.map(jsonLine).join(',\n')}\n]\n`];
+      });
+      // All before the first line is printed: a damaged file must not leave half a listing behind.
+      for (const part of text) io.out(part);
     } finally {
       source.close();
     }

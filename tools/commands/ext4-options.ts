@@ -1,6 +1,9 @@
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { usageError } from '../errors.ts';
 import type { OptionSpec, OptionValues } from './command.ts';
-import type { ImageMember } from './image-files.ts';
+import type { OpenFile } from './files.ts';
+import { openImage, type ImageMember } from './image-files.ts';
 import { textOption } from './options.ts';
 
 /** Members of containers that hold an ext4 image. */
@@ -23,4 +26,27 @@ export function memberOption(options: OptionValues): ImageMember | undefined {
       ['known', MEMBERS.join(', ')],
     ],
   });
+}
+
+/**
+ * Opens the image that a command names, of an archive the member that `--member` names.
+ * @param output what the command writes: what has to be unpacked goes beside it, and not into the system's folder
+ */
+export async function openNamedImage(
+  path: string,
+  options: OptionValues,
+  output?: string,
+): Promise<OpenFile> {
+  const member = memberOption(options);
+  return await openImage(path, member, {
+    memberGiven: member !== undefined,
+    ...(output === undefined ? {} : { scratchFolder: existingFolder(dirname(output)) }),
+  });
+}
+
+/** The folder itself, or the nearest one above it that is there. */
+function existingFolder(folder: string): string {
+  let found = folder;
+  while (!existsSync(found) && dirname(found) !== found) found = dirname(found);
+  return found;
 }

@@ -94,28 +94,34 @@ export function sourceFromHandle(
   extents: readonly Extent[] = sizeBytes === 0 ? [] : [{ offset: 0, length: sizeBytes }],
 ): OpenFile {
   let isOpen = true;
+  const fill = (offset: number, bytes: Uint8Array): void => {
+    const { length } = bytes;
+    checkRange(sizeBytes, offset, length);
+    if (!isOpen) throw bug('a file is read after it was closed', { facts: [['file', path]] });
+    for (let done = 0; done < length;) {
+      const count = readOnce(path, handle, bytes, done, offset + done);
+      if (count === 0) {
+        throw formatError('FILE_SHRANK', 'a file became shorter while it was read', {
+          facts: [
+            ['file', path],
+            ['size when opened', `${sizeBytes} bytes`],
+            ['ends at', `${offset + done} bytes`],
+          ],
+          mend: 'leave the file alone while it is read',
+        });
+      }
+      done += count;
+    }
+  };
   return {
     path,
     sizeBytes,
     extents,
+    readInto: fill,
     read(offset, length) {
       checkRange(sizeBytes, offset, length);
-      if (!isOpen) throw bug('a file is read after it was closed', { facts: [['file', path]] });
       const bytes = new Uint8Array(length);
-      for (let done = 0; done < length;) {
-        const count = readOnce(path, handle, bytes, done, offset + done);
-        if (count === 0) {
-          throw formatError('FILE_SHRANK', 'a file became shorter while it was read', {
-            facts: [
-              ['file', path],
-              ['size when opened', `${sizeBytes} bytes`],
-              ['ends at', `${offset + done} bytes`],
-            ],
-            mend: 'leave the file alone while it is read',
-          });
-        }
-        done += count;
-      }
+      fill(offset, bytes);
       return bytes;
     },
     close() {

@@ -1,8 +1,7 @@
 import { BOOT_PARTITION_BYTES } from '../guestos/layout.ts';
-import { guestOsFilesystem } from '../guestos/partitions.ts';
+import { guestOsExt4 } from '../guestos/partitions.ts';
 import type { Command } from './command.ts';
 import { resolvePath } from './files.ts';
-import { writeTzst } from './image-files.ts';
 import {
   ADD_OPTION,
   MTIME_OPTION,
@@ -12,6 +11,7 @@ import {
   TAR_OPTION,
 } from './image-tree.ts';
 import { flagOption, parseDecimal, requiredText, textOption } from './options.ts';
+import { writePartition } from './partition-writer.ts';
 
 export const command: Command = {
   summary: 'write a boot partition from a tree',
@@ -43,7 +43,7 @@ export const command: Command = {
     const labels = flagOption(options, 'fileContextsFromTree') ? 'tree' : 'keep';
     const tree = await openImageTree(options, io, { kind: labels });
     try {
-      await writeTzst(output, guestOsFilesystem(tree.entries, sizeBytes));
+      await writePartition(output, tree.entries, { ext4: guestOsExt4(sizeBytes) });
     } finally {
       tree.close();
     }

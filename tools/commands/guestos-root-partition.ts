@@ -1,11 +1,12 @@
 import { bytesToHex } from '../bytes/hex.ts';
 import { utf8Bytes } from '../bytes/text.ts';
-import { guestOsRootPartition } from '../guestos/partitions.ts';
+import { ROOT_FILESYSTEM_BYTES, ROOT_HASH_OFFSET } from '../guestos/layout.ts';
+import { guestOsExt4, ROOT_VERITY } from '../guestos/partitions.ts';
 import type { Command } from './command.ts';
 import { resolvePath, writeFileWhole, requireDistinctOutputs } from './files.ts';
-import { writeTzst } from './image-files.ts';
 import { ADD_OPTION, openImageTree, STRIP_OPTION, TAR_OPTION } from './image-tree.ts';
 import { requiredText, textOption } from './options.ts';
+import { writePartition } from './partition-writer.ts';
 
 /** Upstream sets every time of a root file system to this. */
 const TREE_TIME_SEC = 0;
@@ -32,9 +33,11 @@ export const command: Command = {
     requireDistinctOutputs(io, requiredText(options, 'output'), hashOutput);
     const tree = await openImageTree(options, io, { kind: 'tree' }, TREE_TIME_SEC);
     try {
-      const { rootHash, image } = guestOsRootPartition(tree.entries);
+      const rootHash = await writePartition(output, tree.entries, {
+        ext4: guestOsExt4(ROOT_FILESYSTEM_BYTES),
+        verity: { parameters: ROOT_VERITY, hashOffset: ROOT_HASH_OFFSET },
+      });
       const line = `${bytesToHex(rootHash)}\n`;
-      await writeTzst(output, image);
       if (hashOutput === undefined) io.out(line);
       else await writeFileWhole(resolvePath(io, hashOutput), [utf8Bytes(line)]);
     } finally {

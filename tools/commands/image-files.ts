@@ -2,10 +2,8 @@
  * Images in the wrappings they travel in: raw, zstd, sparse tar, and zstd of sparse tar (`*.tzst`, `update-img.tar.zst`).
  * What a file is shows in its bytes; its name decides nothing.
  */
-import { closeSync, ftruncateSync, openSync, rmSync, writeSync } from 'node:fs';
-import { randomBytes } from 'node:crypto';
+import { closeSync, ftruncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { sourceFromBytes, type ByteSource, type Extent } from '../bytes/source.ts';
 import { showRaw, type RawText } from '../bytes/text.ts';
 import { dataRuns } from '../bytes/zero-blocks.ts';
@@ -19,14 +17,8 @@ import { compressFrames } from '../zstd/compress.ts';
 import { decompress } from '../zstd/decompress.ts';
 import { isZstd } from '../zstd/frames.ts';
 import { zstdSource } from '../zstd/source.ts';
-import {
-  fileError,
-  openFile,
-  sourceFromHandle,
-  writeFileWhole,
-  type Chunks,
-  type OpenFile,
-} from './files.ts';
+import { openFile, sourceFromHandle, writeFileWhole, type Chunks, type OpenFile } from './files.ts';
+import { openUnlinked, writeFully } from './scratch-file.ts';
 
 /** What an image is called inside its archive. */
 export type ImageMember = 'boot.img' | 'root.img' | 'partition.img' | 'disk.img';
@@ -48,6 +40,8 @@ const SPOOL_EXTENTS_LIMIT = 1 << 20;
 export interface ImageOptions {
   /** Where a file that cannot be read in any order is decompressed to; the system's folder for such things when absent. */
   readonly scratchFolder?: string;
+  /** Whether the member was asked for by name, which a file that is an image itself cannot answer. */
+  readonly memberGiven?: boolean;
 }
 
 /**
@@ -57,8 +51,8 @@ export interface ImageOptions {
  * decompressed once into a sparse file without a name, which is gone when the process is.
  *
  * @param member which image of an archive: a member of this base name, or else a lone `partition.img`. When absent,
- *   the only image there is. Of no meaning for a file that is an image itself.
- * @throws CvmError usage IMAGE_MEMBER_NEEDED, those of `openFile`; format IMAGE_MEMBER_MISSING | IMAGE_MEMBER_TWICE |
+ *   the only image there is.
+ * @throws CvmError usage IMAGE_MEMBER_NEEDED | IMAGE_MEMBER_MEANINGLESS, those of `openFile`; format IMAGE_MEMBER_MISSING | IMAGE_MEMBER_TWICE |
  *   ZSTD_BOMB, those of zstd and tar
  */
 export async function openImage(
@@ -68,7 +62,20 @@ export async function openImage(
 ): Promise<OpenFile> {
   const opened = await openDecompressed(path, options);
   try {
-    if (!isTar(opened)) return opened;
+    if (!isTar(opened)) {
+      if (member === undefined || options.memberGiven !== true) return opened;
+      throw usageError(
+        'IMAGE_MEMBER_MEANINGLESS',
+        'a member was named, but the file is an image and no archive',
+        {
+          facts: [
+            ['file', path],
+            ['member', member],
+          ],
+          mend: 'leave --member out, or give the archive',
+        },
+      );
+    }
     const { content } = chooseImage(imageMembers(opened), path, member);
     return {
       path,
@@ -258,27 +265,6 @@ export async function spool(
   } catch (error) {
     closeSync(handle);
     throw error;
-  }
-}
-
-function openUnlinked(folder: string): number {
-  const name = join(folder, `cvm-spool-${randomBytes(8).toString('hex')}.part`);
-  try {
-    const handle = openSync(name, 'wx+', 0o600);
-    rmSync(name);
-    return handle;
-  } catch (cause) {
-    throw fileError(name, 'write', cause);
-  }
-}
-
-function writeFully(folder: string, handle: number, bytes: Uint8Array, position: number): void {
-  try {
-    for (let done = 0; done < bytes.length;) {
-      done += writeSync(handle, bytes, done, bytes.length - done, position + done);
-    }
-  } catch (cause) {
-    throw fileError(folder, 'write', cause);
   }
 }
 

@@ -1,15 +1,20 @@
 import { readAll } from '../bytes/source.ts';
 import { rawFromUtf8, showText, utf8FromBytes, type RawText } from '../bytes/text.ts';
 import { formatError, usageError } from '../errors.ts';
+import { checkContentSize } from '../ext4/content-limit.ts';
+import { openExt4 } from '../ext4/reader.ts';
 import { LOST_AND_FOUND } from '../ext4/tree-plan.ts';
 import { applyFileContexts, limitFileContexts, parseFileContexts } from '../selinux/file-contexts.ts';
 import { treeFromTar } from '../tar/tree.ts';
 import { addFile, findEntry, plainDirectory, stripContents, subtree, withTimes } from '../tree/edit.ts';
-import { NO_XATTRS, type FileEntry, type TreeEntry } from '../tree/entry.ts';
+import { NO_XATTRS, type TreeEntry } from '../tree/entry.ts';
 import type { Io, OptionSpec, OptionValues } from './command.ts';
+import { aboutFile } from './error-path.ts';
+import { MEMBER_OPTION, openNamedImage } from './ext4-options.ts';
 import { openFile, resolvePath, type OpenFile } from './files.ts';
 import { openDecompressed } from './image-files.ts';
-import { parseDecimal, requiredText, textOption, textsOption } from './options.ts';
+import { LISTING_INPUT_OPTIONS, openListedTree } from './listing-options.ts';
+import { optionFlag, parseDecimal, requiredText, textOption, textsOption } from './options.ts';
 
 /** Where a root tree keeps its policy's labels. */
 const TREE_CONTEXTS = 'etc/selinux/default/contexts/files/file_contexts';
@@ -21,9 +26,9 @@ export const TAR_OPTION: OptionSpec = {
   required: true,
 };
 export const ADD_OPTION: OptionSpec = {
-  flags: '--add <src:dst:mode>',
+  flags: '--add <src:dst:mode[:uid:gid]>',
   description:
-    'file to add: its path here, its absolute path in the image, its octal mode; owner 0:0, time 0',
+    'file to add: its path here, its absolute path in the image, its octal mode, its owner (0:0 when absent); time 0',
   repeatable: true,
 };
 export const STRIP_OPTION: OptionSpec = {
@@ -40,6 +45,21 @@ export const MTIME_OPTION: OptionSpec = {
   description: 'one modification time for everything, instead of those of the archive',
 };
 
+/** All that a tree can come from, exactly one of three, and how it is edited. */
+export const TREE_OPTIONS: readonly OptionSpec[] = [
+  { flags: TAR_OPTION.flags, description: TAR_OPTION.description },
+  ...LISTING_INPUT_OPTIONS,
+  {
+    flags: '--image <img>',
+    description: 'the tree: that of another ext4 image, partition .tzst or update-img.tar.zst',
+  },
+  MEMBER_OPTION,
+  ADD_OPTION,
+  STRIP_OPTION,
+  SUBTREE_OPTION,
+  MTIME_OPTION,
+];
+
 /** How a tree is labelled: not at all, by a file, or by the file that the tree itself holds. */
 export type LabelSource =
   | { readonly kind: 'keep' }
@@ -53,10 +73,12 @@ export interface ImageTree {
 }
 
 /**
- * The tree of an image from the options above. In this order: the archive; without `--strip`; cut to `--subtree`;
- * with `--add`, whose paths are those of the image; with one time for all; with labels. Root and lost+found are there.
+ * The tree of an image from the options above. In this order: archive, listing or image; without `--strip`; cut to
+ * `--subtree`; with `--add`, whose paths are those of the image; with one time for all; with labels. Root and
+ * lost+found are there.
  *
- * @throws CvmError usage OPTION_ADD | OPTION_PATH | TREE_NO_DIRECTORY | TREE_ADD, those of files, tar and file_contexts
+ * @throws CvmError usage TREE_INPUT | OPTION_ADD | OPTION_PATH | TREE_NO_DIRECTORY | TREE_ADD, those of files, tar,
+ *   listings, ext4 and file_contexts
  */
 export async function openImageTree(
   options: OptionValues,
@@ -69,17 +91,15 @@ export async function openImageTree(
     for (const file of opened) file.close();
   };
   try {
-    const archive = await openDecompressed(resolvePath(io, requiredText(options, 'tar')));
-    opened.push(archive);
-    const whole = treeFromTar(archive);
+    const whole = await openInput(options, io, opened);
     const base = treePath(textOption(options, 'subtree') ?? '/', '--subtree');
     const strips = textsOption(options, 'strip').map((path) => treePath(path, '--strip'));
     let entries = subtree(stripContents(whole, strips), base);
     for (const text of textsOption(options, 'add')) {
-      const { source, path, mode } = parseAdd(text);
+      const { source, path, mode, uid, gid } = parseAdd(text);
       const content = openFile(resolvePath(io, source));
       opened.push(content);
-      entries = addFile(entries, addedFile(path, mode, content));
+      entries = addFile(entries, { ...ADDED_FILE, path, mode, uid, gid, content });
     }
     if (!entries.some(({ path }) => path === LOST_AND_FOUND)) {
       entries.push(plainDirectory(LOST_AND_FOUND, 0, 0o700));
@@ -97,8 +117,38 @@ export function mtimeOption(options: OptionValues): number | undefined {
   return text === undefined ? undefined : parseDecimal(text, '--mtime', 0, 2 ** 32 - 1);
 }
 
-function addedFile(path: RawText, mode: number, content: OpenFile): FileEntry {
-  return { type: 'file', path, mode, uid: 0, gid: 0, mtimeSec: 0, mtimeNsec: 0, xattrs: NO_XATTRS, content };
+const ADDED_FILE = { type: 'file', mtimeSec: 0, mtimeNsec: 0, xattrs: NO_XATTRS } as const;
+
+/** @throws CvmError usage TREE_INPUT, and those of the input */
+async function openInput(options: OptionValues, io: Io, opened: OpenFile[]): Promise<readonly TreeEntry[]> {
+  const inputs = ['tar', 'listing', 'image'].filter((name) => textOption(options, name) !== undefined);
+  const [kind] = inputs;
+  if (kind === undefined || inputs.length > 1) {
+    throw usageError('TREE_INPUT', 'a tree comes from exactly one archive, listing or image', {
+      facts: [['given', inputs.map(optionFlag).join(', ') || 'none']],
+      mend: 'give one of --tar FILE, --listing FILE and --image IMG, as far as the command has them',
+    });
+  }
+  if (kind === 'listing') {
+    const listed = openListedTree(options, io);
+    opened.push(...listed.files);
+    return listed.entries;
+  }
+  const path = resolvePath(io, requiredText(options, kind));
+  if (kind === 'tar') {
+    const archive = await openDecompressed(path);
+    opened.push(archive);
+    return await aboutFile(path, () => treeFromTar(archive));
+  }
+  const source = await openNamedImage(path, options);
+  opened.push(source);
+  return await aboutFile(path, () => {
+    const image = openExt4(source);
+    image.verifyBitmaps();
+    const nodes = [...image.nodes()];
+    checkContentSize(nodes);
+    return nodes.map(({ entry }) => entry);
+  });
 }
 
 /** An absolute path of a tree, without its slashes at both ends. @throws CvmError usage OPTION_PATH */
@@ -119,15 +169,27 @@ export function parseAdd(text: string): {
   readonly source: string;
   readonly path: RawText;
   readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Whether the owner was said. */
+  readonly hasOwner: boolean;
 } {
-  const [, source, place, mode] = /^(.+):(\/[^:]*[^:/]):([0-7]{3,4})$/s.exec(text) ?? [];
+  const [, source, place, mode, uid, gid] =
+    /^(.+):(\/[^:]*[^:/]):([0-7]{3,4})(?::([0-9]{1,10}):([0-9]{1,10}))?$/s.exec(text) ?? [];
   if (source === undefined || place === undefined || mode === undefined) {
-    throw usageError('OPTION_ADD', '--add takes SRC:DST:MODE', {
+    throw usageError('OPTION_ADD', 'a file to add is SRC:DST:MODE or SRC:DST:MODE:UID:GID', {
       facts: [['found', showText(text)]],
       mend: 'write the file, its absolute path in the image and an octal mode: notes.txt:/etc/notes.txt:0644',
     });
   }
-  return { source, path: treePath(place, '--add'), mode: Number.parseInt(mode, 8) };
+  return {
+    source,
+    path: treePath(place, '--add'),
+    mode: Number.parseInt(mode, 8),
+    uid: parseDecimal(uid ?? '0', 'the owner of an added file', 0, 2 ** 32 - 1),
+    gid: parseDecimal(gid ?? '0', 'the group of an added file', 0, 2 ** 32 - 1),
+    hasOwner: uid !== undefined,
+  };
 }
 
 function label(

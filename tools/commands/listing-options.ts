@@ -9,31 +9,39 @@ import { requiredText, textsOption } from './options.ts';
 
 const LISTING_BYTES_MAX = 64 << 20;
 
-/** What `tree tar` and `tree cpio` share. */
-export const LISTING_OPTIONS: readonly OptionSpec[] = [
+/** A tree from a listing. */
+export const LISTING_INPUT_OPTIONS: readonly OptionSpec[] = [
   {
     flags: '--listing <file>',
-    description: "entries, in the words of Linux's gen_init_cpio",
-    required: true,
+    description: "the tree: entries in the words of Linux's gen_init_cpio",
   },
   {
     flags: '--file <name=path>',
     description: 'the file that the listing calls by this name',
     repeatable: true,
   },
+];
+
+/** What `tree tar` and `tree cpio` share. */
+export const LISTING_OPTIONS: readonly OptionSpec[] = [
+  ...LISTING_INPUT_OPTIONS.map((option) =>
+    option.flags.startsWith('--listing') ? { ...option, required: true } : option,
+  ),
   { flags: '--output <file>', description: 'the archive', required: true },
 ];
 
-/** Reads the tree, hands it on while its files are open, and closes them. */
-export async function withListedTree(
-  options: OptionValues,
-  io: Io,
-  use: (entries: TreeEntry[]) => Promise<void>,
-): Promise<void> {
-  const opened: OpenFile[] = [];
+export interface ListedTree {
+  readonly entries: readonly TreeEntry[];
+  /** The contents: to be closed when they have been read. */
+  readonly files: readonly OpenFile[];
+}
+
+/** Reads a listing and opens what it names. */
+export function openListedTree(options: OptionValues, io: Io): ListedTree {
+  const files: OpenFile[] = [];
   const open = (path: string): OpenFile => {
     const file = openFile(resolvePath(io, path));
-    opened.push(file);
+    files.push(file);
     return file;
   };
   try {
@@ -50,8 +58,23 @@ export async function withListedTree(
       }
       contents.set(name, open(word.slice(equals + 1)));
     }
-    await use(treeFromListing(text, contents));
+    return { entries: treeFromListing(text, contents), files };
+  } catch (error) {
+    for (const file of files) file.close();
+    throw error;
+  }
+}
+
+/** Reads the tree, hands it on while its files are open, and closes them. */
+export async function withListedTree(
+  options: OptionValues,
+  io: Io,
+  use: (entries: readonly TreeEntry[]) => Promise<void>,
+): Promise<void> {
+  const { entries, files } = openListedTree(options, io);
+  try {
+    await use(entries);
   } finally {
-    for (const file of opened) file.close();
+    for (const file of files) file.close();
   }
 }

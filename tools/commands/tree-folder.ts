@@ -21,7 +21,8 @@ import {
   writeSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { CHUNK_BYTES, type ByteSource } from '../bytes/source.ts';
+import { setImmediate } from 'node:timers/promises';
+import { CHUNK_BYTES, readInto, type ByteSource } from '../bytes/source.ts';
 import { rawToBytes, showRaw, showText, type RawText } from '../bytes/text.ts';
 import { CvmError, formatError, usageError } from '../errors.ts';
 import {
@@ -32,6 +33,10 @@ import {
   type FileEntry,
   type TreeEntry,
 } from '../tree/entry.ts';
+import { addPendingFile, settlePendingFile } from './pending-files.ts';
+
+/** So many entries are made before signals get their turn. */
+const ENTRIES_A_TURN = 64;
 
 /** What a folder could not take of a tree. */
 export interface NotKept {
@@ -58,19 +63,26 @@ export interface NotKept {
  * @param entries parents before children, as in any normalised tree
  * @throws CvmError usage OUTPUT_NOT_EMPTY | OUTPUT_WRITE, format TREE_ESCAPES, and what reading the contents throws
  */
-export function writeTreeToFolder(entries: readonly TreeEntry[], folder: string, owners: boolean): NotKept {
+export async function writeTreeToFolder(
+  entries: readonly TreeEntry[],
+  folder: string,
+  owners: boolean,
+): Promise<NotKept> {
   const target = checkEmpty(folder);
   const partial = attempt(folder, () => {
     mkdirSync(dirname(target), { recursive: true });
     return mkdtempSync(join(dirname(target), `.${basename(target)}.partial-`));
   });
+  addPendingFile(partial);
   try {
-    const notKept = fill(entries, partial, owners);
+    const notKept = await fill(entries, partial, owners);
     attempt(folder, () => renameSync(partial, target));
     return notKept;
   } catch (error) {
     rmSync(partial, { recursive: true, force: true });
     throw error;
+  } finally {
+    settlePendingFile(partial);
   }
 }
 
@@ -119,22 +131,42 @@ function attempt<T>(what: string, step: () => T): T {
   }
 }
 
-function fill(entries: readonly TreeEntry[], root: string, owners: boolean): NotKept {
+async function attemptAsync<T>(what: string, step: () => Promise<T>): Promise<T> {
+  try {
+    return await step();
+  } catch (cause) {
+    throw cause instanceof CvmError ? cause : writeError(what, cause);
+  }
+}
+
+/** Between entries, and chunks of large ones, signals get their turn. */
+async function fill(entries: readonly TreeEntry[], root: string, owners: boolean): Promise<NotKept> {
   const place = (path: RawText): Buffer =>
     path === '' ? Buffer.from(root) : Buffer.concat([Buffer.from(`${root}/`), rawToBytes(path)]);
   const skipped = new Set<RawText>();
   const made = new Map<RawText, TreeEntry['type']>();
   const folders: DirectoryEntry[] = [];
+  const buffer = new Uint8Array(CHUNK_BYTES);
+  let sinceTurn = 0;
   for (const entry of entries) {
     checkPlace(entry, made, skipped);
+    sinceTurn += 1;
+    if (sinceTurn >= ENTRIES_A_TURN) {
+      sinceTurn = 0;
+      await setImmediate();
+    }
+    if (entry.type === 'file') {
+      await attemptAsync(`/${showRaw(entry.path)}`, () =>
+        writeFile(entry, place(entry.path), owners, buffer),
+      );
+      made.set(entry.path, entry.type);
+      continue;
+    }
     const done = attempt(`/${showRaw(entry.path)}`, () => {
       switch (entry.type) {
         case 'dir':
           if (entry.path !== '') mkdirSync(place(entry.path), 0o700);
           folders.push(entry);
-          return true;
-        case 'file':
-          writeFile(entry, place(entry.path), owners);
           return true;
         case 'symlink':
           symlinkSync(Buffer.from(rawToBytes(entry.target)), place(entry.path));
@@ -208,10 +240,10 @@ function mtimeOf(entry: EntryCommon): string {
   return `${entry.mtimeSec + entry.mtimeNsec / 1e9}`;
 }
 
-function writeFile(entry: FileEntry, path: Buffer, owners: boolean): void {
+async function writeFile(entry: FileEntry, path: Buffer, owners: boolean, buffer: Uint8Array): Promise<void> {
   const file = openSync(path, 'wx', 0o600);
   try {
-    writeExtents(file, entry.content);
+    await writeExtents(file, entry.content, buffer);
     if (owners) fchownSync(file, entry.uid, entry.gid);
     fchmodSync(file, keptMode(entry, owners));
     futimesSync(file, mtimeOf(entry), mtimeOf(entry));
@@ -220,11 +252,13 @@ function writeFile(entry: FileEntry, path: Buffer, owners: boolean): void {
   }
 }
 
-function writeExtents(file: number, content: ByteSource): void {
+async function writeExtents(file: number, content: ByteSource, buffer: Uint8Array): Promise<void> {
   ftruncateSync(file, content.sizeBytes);
   for (const { offset, length } of content.extents) {
     for (let at = offset; at < offset + length;) {
-      const bytes = content.read(at, Math.min(CHUNK_BYTES, offset + length - at));
+      if (at > offset) await setImmediate();
+      const bytes = buffer.subarray(0, Math.min(CHUNK_BYTES, offset + length - at));
+      readInto(content, at, bytes);
       let written = 0;
       while (written < bytes.length) {
         written += writeSync(file, bytes, written, bytes.length - written, at + written);

@@ -1,19 +1,23 @@
-import { bytesToHex, hexToBytes } from '../bytes/hex.ts';
+import { bytesToHex } from '../bytes/hex.ts';
 import { sliceSource, sparseSource, type ByteSource } from '../bytes/source.ts';
 import { utf8Bytes } from '../bytes/text.ts';
-import { usageError } from '../errors.ts';
+import { dataRuns } from '../bytes/zero-blocks.ts';
+import { CvmError, usageError } from '../errors.ts';
+import { readSuperblock } from '../ext4/superblock.ts';
 import { VERITY_SALT_HEX, VERITY_UUID } from '../guestos/layout.ts';
 import { formatVerity } from '../verity/format.ts';
 import { isVerityAlgorithm, VERITY_ALGORITHMS, type VerityParameters } from '../verity/parameters.ts';
+import { hasVeritySuperblock } from '../verity/superblock.ts';
 import type { Command, OptionValues } from './command.ts';
-import { memberOption, MEMBER_OPTION } from './ext4-options.ts';
+import { MEMBER_OPTION, openNamedImage } from './ext4-options.ts';
 import { openFile, resolvePath, writeFileWhole, requireDistinctOutputs } from './files.ts';
-import { openImage } from './image-files.ts';
 import { writeImage } from './image-output.ts';
 import { parseDecimal, parseUuid, textOption } from './options.ts';
+import { saltOption } from './verity-options.ts';
 
 const DEFAULT_BLOCK_BYTES = 4096;
 const MAX_SAFE = Number.MAX_SAFE_INTEGER;
+const SECTOR_BYTES = 512;
 
 export const command: Command = {
   summary: 'write a dm-verity hash tree and print its root hash',
@@ -63,10 +67,12 @@ export const command: Command = {
     const output = textOption(options, 'output');
     requireDistinctOutputs(io, output ?? image, textOption(options, 'rootHashOutput'));
     // In place means this very file, so nothing is unwrapped.
-    const source = output === undefined ? openFile(path) : await openImage(path, memberOption(options));
+    const source =
+      output === undefined ? openFile(path) : await openNamedImage(path, options, resolvePath(io, output));
     try {
       const { parameters, hashOffset } = plan(options, source.sizeBytes);
       const { rootHash, hashArea } = formatVerity(source, parameters, hashOffset);
+      requireUnused(path, source, hashOffset, hashArea.sizeBytes);
       await writeImage(
         output === undefined ? path : resolvePath(io, output),
         withHashArea(source, hashArea, hashOffset),
@@ -130,10 +136,38 @@ function plan(
   };
 }
 
-function saltOption(text: string): Uint8Array {
-  if (text === '-') return new Uint8Array();
-  if (/^([0-9a-f]{2})+$/i.test(text)) return hexToBytes(text, '--salt');
-  throw usageError('OPTION_SALT', '--salt is neither hex nor -', { facts: [['found', text]] });
+/**
+ * Refuses to put the tree over something: a file system that reaches beyond the hash offset, or bytes that are neither
+ * zero nor an earlier tree.
+ */
+function requireUnused(path: string, image: ByteSource, hashOffset: number, areaBytes: number): void {
+  const length = Math.min(image.sizeBytes - hashOffset, areaBytes);
+  if (length <= 0) return;
+  const filesystemBytes = ext4Bytes(image);
+  const isTree = hasVeritySuperblock(image, hashOffset);
+  const [found] = isTree ? [] : dataRuns(sliceSource(image, hashOffset, length), SECTOR_BYTES);
+  if (filesystemBytes <= hashOffset && found === undefined) return;
+  throw usageError('VERITY_OVERWRITES', 'the hash tree would stand where the image has data', {
+    facts: [
+      ['image', path],
+      ['hash offset', hashOffset],
+      filesystemBytes > hashOffset
+        ? ['ext4 file system', `${filesystemBytes} bytes`]
+        : ['data at byte', hashOffset + (found?.offset ?? 0)],
+    ],
+    mend: 'give a hash offset behind all data; without --hash-offset the tree goes behind the image',
+  });
+}
+
+/** Of the file system at the image's start; 0 when there is none. */
+function ext4Bytes(image: ByteSource): number {
+  try {
+    const { blocksCount, blockSize } = readSuperblock(image);
+    return blocksCount * blockSize;
+  } catch (error) {
+    if (error instanceof CvmError && error.kind === 'format') return 0;
+    throw error;
+  }
 }
 
 /** The image with superblock and tree in their place; what stood there goes, what stands behind stays. */

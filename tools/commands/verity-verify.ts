@@ -9,9 +9,9 @@ import { hasVeritySuperblock } from '../verity/superblock.ts';
 import { hashAreaBytes } from '../verity/tree-shape.ts';
 import { verifyVerity } from '../verity/verify.ts';
 import type { Command, OptionValues } from './command.ts';
-import { memberOption, MEMBER_OPTION } from './ext4-options.ts';
+import { aboutFile } from './error-path.ts';
+import { MEMBER_OPTION, openNamedImage } from './ext4-options.ts';
 import { resolvePath } from './files.ts';
-import { openImage } from './image-files.ts';
 import { flagOption, parseDecimal, textOption } from './options.ts';
 
 export const command: Command = {
@@ -35,10 +35,12 @@ export const command: Command = {
   ],
   async run([path = ''], options, io) {
     const expected = rootHashOption(options);
-    const image = await openImage(resolvePath(io, path), memberOption(options));
+    const image = await openNamedImage(resolvePath(io, path), options);
     try {
       const hashOffset = hashOffsetOf(image, options);
-      const { rootHash, parameters } = verifyVerity(image, hashOffset, expected);
+      const { rootHash, parameters } = await aboutFile(image.path, () =>
+        verifyVerity(image, hashOffset, expected),
+      );
       const hex = bytesToHex(rootHash);
       if (flagOption(options, 'json')) {
         const { salt, uuid, ...rest } = parameters;

@@ -1,4 +1,4 @@
-import type { ByteSource } from '../bytes/source.ts';
+import { readInto, type ByteSource } from '../bytes/source.ts';
 import { formatError } from '../errors.ts';
 import type { Superblock } from './superblock.ts';
 
@@ -11,6 +11,8 @@ export interface BlockReader {
   block(number: number, what: string): Uint8Array;
   /** Bytes of `count` adjacent blocks of content, not kept. @throws CvmError format EXT4_BLOCK_BOUNDS */
   bytes(firstBlock: number, offset: number, length: number, what: string): Uint8Array;
+  /** The same into a buffer of the caller's. @throws CvmError format EXT4_BLOCK_BOUNDS */
+  bytesInto(firstBlock: number, offset: number, target: Uint8Array, what: string): void;
 }
 
 /**
@@ -64,6 +66,11 @@ export function blockReader(source: ByteSource, superblock: Superblock): BlockRe
       const blocks = Math.ceil((offset + length) / blockSize);
       checkBlockRun(superblock, firstBlock, blocks, what);
       return source.read(firstBlock * blockSize + offset, length);
+    },
+    bytesInto(firstBlock, offset, target, what) {
+      const blocks = Math.ceil((offset + target.length) / blockSize);
+      checkBlockRun(superblock, firstBlock, blocks, what);
+      readInto(source, firstBlock * blockSize + offset, target);
     },
   };
 }

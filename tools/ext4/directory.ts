@@ -110,7 +110,8 @@ function* parseRecords(superblock: Superblock, directory: Inode, bytes: Uint8Arr
     if (length < DIRENT_HEADER_BYTES || length % 4 !== 0 || length > left) {
       throw directoryError(directory, ['record at', at], ['length', length], ['bytes left', left]);
     }
-    const nameLength = typed ? readU8(bytes, at + DIRENT.nameLength) : readU16(bytes, at + DIRENT.nameLength);
+    // One byte also without types: names have 255 bytes at most, and a checksum's record keeps its mark in the other.
+    const nameLength = readU8(bytes, at + DIRENT.nameLength);
     if (DIRENT_HEADER_BYTES + nameLength > length) {
       throw directoryError(directory, ['record at', at], ['length', length], ['name length', nameLength]);
     }

@@ -35,6 +35,10 @@ export function fileContent(volume: MappedVolume, inode: Inode): ByteSource {
       checkRange(sizeBytes, offset, length);
       return readMapped(volume, inode, offset, length);
     },
+    readInto(offset, target) {
+      checkRange(sizeBytes, offset, target.length);
+      fillMapped(volume, inode, offset, target);
+    },
   };
 }
 
@@ -75,6 +79,27 @@ function readMapped(volume: MappedVolume, inode: Inode, offset: number, length: 
     assembled.set(bytes, from - offset);
   }
   return assembled ?? new Uint8Array(length);
+}
+
+function fillMapped(volume: MappedVolume, inode: Inode, offset: number, target: Uint8Array): void {
+  const { blockSize } = volume.superblock;
+  const what = `data of inode ${inode.number}`;
+  const end = offset + target.length;
+  let done = offset;
+  for (const run of blockRuns(volume, inode, Math.floor(offset / blockSize), Math.ceil(end / blockSize))) {
+    const runStart = run.fileBlock * blockSize;
+    const from = Math.max(offset, runStart);
+    const to = Math.min(end, runStart + run.count * blockSize);
+    target.fill(0, done - offset, from - offset);
+    volume.blocks.bytesInto(
+      run.diskBlock,
+      from - runStart,
+      target.subarray(from - offset, to - offset),
+      what,
+    );
+    done = to;
+  }
+  target.fill(0, done - offset);
 }
 
 /** Data in the inode itself: the first 60 bytes in the block area, the rest in an attribute of the slot. */

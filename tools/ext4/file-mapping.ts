@@ -66,6 +66,32 @@ export function* blockRuns(
   }
 }
 
+/** Blocks that a file owns, wherever they stand in it: data, unwritten runs and extent tree nodes. Of mapped files only. */
+export function* ownedRuns(
+  volume: MappedVolume,
+  inode: Inode,
+): Generator<{ readonly firstBlock: number; readonly count: number }> {
+  const walk: Walk = { volume, inode, from: 0, to: FILE_BLOCKS_END, treeBlocks: 0, mappedBlocks: 0 };
+  const depth = readU16(inode.blockArea, EXTENT_HEADER.depth);
+  if (depth > EXTENT_MAX_DEPTH) throw treeError(inode, 'depth', depth, `at most ${EXTENT_MAX_DEPTH}`);
+  const entries = checkHeader(inode, inode.blockArea, depth, EXTENT_ROOT_ENTRIES);
+  yield* ownedBy(walk, { bytes: inode.blockArea, entries, depth, low: 0, high: FILE_BLOCKS_END });
+}
+
+function* ownedBy(
+  walk: Walk,
+  node: ExtentNode,
+): Generator<{ readonly firstBlock: number; readonly count: number }> {
+  if (node.depth === 0) {
+    for (const { diskBlock, count } of readLeaves(walk, node)) yield { firstBlock: diskBlock, count };
+    return;
+  }
+  for (const { low, high, block } of readIndex(walk, node)) {
+    yield* ownedBy(walk, readChild(walk, node.depth - 1, low, high, block));
+    yield { firstBlock: block, count: 1 };
+  }
+}
+
 /** A block belongs to one place of one file: meeting more of them than exist can only be a trap. */
 function checkCost(walk: Walk, blocks: number): void {
   const most = walk.volume.superblock.blocksCount;

@@ -47,7 +47,7 @@ function isPowerOf(base: number, value: number): boolean {
  * meta_bg, from a given index on, each table block stands in the first of the groups that it describes.
  * Source: Linux Documentation/filesystems/ext4/blockgroup.rst; 1 KiB blocks with bigalloc by experiment.
  */
-function descriptorTableBlock(superblock: Superblock, index: number): number {
+export function descriptorTableBlock(superblock: Superblock, index: number): number {
   const tableStart = superblock.blockSize === 1024 ? 2 : 1;
   if (!hasIncompat(superblock, INCOMPAT.metaBg) || index < superblock.firstMetaBlockGroup) {
     return tableStart + index;

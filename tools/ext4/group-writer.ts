@@ -2,8 +2,12 @@ import { writeU16, writeU32, writeU8 } from '../bytes/little-endian.ts';
 import { utf8Bytes } from '../bytes/text.ts';
 import { bitmapChecksum, descriptorChecksum, superblockChecksum } from './checksum.ts';
 import { blockBitmapBlock, groupBlocks, type Geometry } from './geometry.ts';
+import { makeExtentRoot } from './extent-tree.ts';
+import type { InodePlan } from './inode-plan.ts';
 import {
+  BLOCK_AREA_BYTES,
   CHECKSUM_TYPE_CRC32C,
+  COMPAT,
   DEFAULT_MOUNT_OPTIONS,
   DESCRIPTOR_64BIT_BYTES,
   EXT4_MAGIC,
@@ -37,6 +41,7 @@ export interface GroupUse {
 const NEVER = 0xffff;
 const CONTINUE_ON_ERROR = 1;
 const DYNAMIC_REVISION = 1;
+const JOURNAL_BACKUP_BLOCKS = 1;
 
 /**
  * A bitmap block: the first `used` bits are set, and so is everything from `size` on, which stands for nothing.
@@ -103,6 +108,17 @@ export function makeDescriptors(geometry: Geometry, groups: readonly GroupUse[],
   return table;
 }
 
+/** The feature, the inode, and a copy of the inode's mapping and size for a repair of it. */
+function writeJournalFields(bytes: Uint8Array, journal: InodePlan): void {
+  const sizeBytes = journal.entry.type === 'file' ? journal.entry.content.sizeBytes : 0;
+  writeU32(bytes, SB.featureCompat, FEATURE_COMPAT | COMPAT.hasJournal);
+  writeU32(bytes, SB.journalInode, journal.number);
+  writeU8(bytes, SB.journalBackupType, JOURNAL_BACKUP_BLOCKS);
+  if (journal.extents !== undefined) bytes.set(makeExtentRoot(journal.extents), SB.journalBlocks);
+  writeU32(bytes, SB.journalBlocks + BLOCK_AREA_BYTES, Math.floor(sizeBytes / 2 ** 32));
+  writeU32(bytes, SB.journalBlocks + BLOCK_AREA_BYTES + 4, sizeBytes);
+}
+
 /** What the superblock says about the whole. */
 export interface VolumeIdentity {
   readonly uuid: Uint8Array;
@@ -117,6 +133,7 @@ export function makeSuperblock(
   groups: readonly GroupUse[],
   identity: VolumeIdentity,
   group: number,
+  journal?: InodePlan,
 ): Uint8Array {
   const bytes = new Uint8Array(SUPERBLOCK_BYTES);
   const usedBlocks = groups.reduce((sum, use) => sum + use.usedBlocks, 0);
@@ -155,6 +172,7 @@ export function makeSuperblock(
   writeU16(bytes, SB.wantExtraInodeSize, EXTRA_SIZE);
   writeU32(bytes, SB.flags, SB_FLAG_SIGNED_HASH);
   writeU8(bytes, SB.checksumType, CHECKSUM_TYPE_CRC32C);
+  if (journal !== undefined) writeJournalFields(bytes, journal);
   writeU32(bytes, SB.checksum, superblockChecksum(bytes));
   return bytes;
 }

@@ -1,5 +1,5 @@
-import type { ByteSource, Piece } from '../bytes/source.ts';
-import { sourceFromBytes } from '../bytes/source.ts';
+import type { ByteSource, Extent, Piece } from '../bytes/source.ts';
+import { readInto, sourceFromBytes } from '../bytes/source.ts';
 import { rawToBytes } from '../bytes/text.ts';
 import { unitSource } from '../bytes/unit-source.ts';
 import { dataRuns } from '../bytes/zero-blocks.ts';
@@ -12,6 +12,17 @@ import { BLOCK_AREA_BYTES } from './layout.ts';
 import { BLOCK_BYTES } from './profile.ts';
 import { makeXattrBlock } from './xattr-writer.ts';
 
+/** What stands somewhere in the image: a file's content, by reference, or metadata that is made when it is read. */
+export interface PlacedPiece extends Piece {
+  /** The file that the piece is a window of, and the window's start in it; absent for metadata. */
+  readonly content?: { readonly file: ByteSource; readonly from: number };
+}
+
+/** The runs of whole blocks of a content that hold anything but zeros, as `dataRuns` finds them. */
+export type RunsOf = (content: ByteSource) => Iterable<Extent>;
+
+export const readRuns: RunsOf = (content) => dataRuns(content, BLOCK_BYTES);
+
 /** Blocks of a file that are not holes. */
 interface DataRun {
   readonly fileBlock: number;
@@ -22,9 +33,14 @@ interface DataRun {
  * Gives one inode its blocks, in this order: attributes, data, extent tree. What goes into them is returned as
  * pieces at ascending offsets: content is referenced, metadata is made when it is read.
  */
-export function placeInode(inode: InodePlan, allocator: BlockAllocator, context: DirectoryContext): Piece[] {
+export function placeInode(
+  inode: InodePlan,
+  allocator: BlockAllocator,
+  context: DirectoryContext,
+  runsOf: RunsOf,
+): PlacedPiece[] {
   const before = allocator.allocatedBlocks;
-  const pieces: Piece[] = [];
+  const pieces: PlacedPiece[] = [];
   const addBlock = (block: number, make: () => Uint8Array): void => {
     pieces.push({ offset: block * BLOCK_BYTES, source: unitSource(BLOCK_BYTES, 1, make) });
   };
@@ -34,9 +50,9 @@ export function placeInode(inode: InodePlan, allocator: BlockAllocator, context:
     inode.xattrBlock = block;
     addBlock(block, () => makeXattrBlock(inode.xattrs.inBlock, context.checksumSeed, block));
   }
-  const { runs, data } = dataOf(inode, context);
+  const { runs, data } = dataOf(inode, context, runsOf);
   if (data !== undefined) {
-    const tree = placeData(runs, data, allocator, pieces);
+    const tree = placeData(runs, data, allocator, pieces, inode.entry.type === 'file');
     inode.extents = tree;
     for (const node of tree.nodes) {
       addBlock(node.block, () => makeExtentBlock(node, context.checksumSeed, inode.number));
@@ -50,11 +66,12 @@ export function placeInode(inode: InodePlan, allocator: BlockAllocator, context:
 function dataOf(
   inode: InodePlan,
   context: DirectoryContext,
+  runsOf: RunsOf,
 ): { readonly runs: readonly DataRun[]; readonly data: ByteSource | undefined } {
   const { entry } = inode;
   switch (entry.type) {
     case 'file':
-      return { runs: contentRuns(entry.content), data: entry.content };
+      return { runs: contentRuns(entry.content, runsOf), data: entry.content };
     case 'dir': {
       const directory = planDirectory(inode, context);
       inode.directory = directory;
@@ -80,11 +97,40 @@ export function isFastSymlink(target: string): boolean {
 }
 
 /** The blocks of content that are not all zero: known holes are not even read. */
-function contentRuns(content: ByteSource): DataRun[] {
-  return Array.from(dataRuns(content, BLOCK_BYTES), ({ offset, length }) => ({
+function contentRuns(content: ByteSource, runsOf: RunsOf): DataRun[] {
+  return Array.from(runsOf(content), ({ offset, length }) => ({
     fileBlock: offset / BLOCK_BYTES,
     count: Math.ceil(length / BLOCK_BYTES),
   }));
+}
+
+/** Gives the journal all its blocks, zeros too: the kernel writes there without asking for space. */
+export function placeJournal(
+  journal: InodePlan,
+  content: ByteSource,
+  allocator: BlockAllocator,
+  checksumSeed: number,
+): PlacedPiece[] {
+  const before = allocator.allocatedBlocks;
+  const extents: FileExtent[] = [];
+  let fileBlock = 0;
+  for (const { firstBlock, count } of allocator.allocate(content.sizeBytes / BLOCK_BYTES)) {
+    extents.push({ fileBlock, firstBlock, count });
+    fileBlock += count;
+  }
+  const tree = planExtentTree(extents, () => allocator.allocateOne());
+  journal.extents = tree;
+  journal.blocks = allocator.allocatedBlocks - before;
+  return [
+    ...extents.slice(0, 1).map(({ firstBlock }) => ({
+      offset: firstBlock * BLOCK_BYTES,
+      source: sourceFromBytes(content.read(0, BLOCK_BYTES)),
+    })),
+    ...tree.nodes.map((node) => ({
+      offset: node.block * BLOCK_BYTES,
+      source: unitSource(BLOCK_BYTES, 1, () => makeExtentBlock(node, checksumSeed, journal.number)),
+    })),
+  ];
 }
 
 function wholeRun(data: ByteSource): DataRun[] {
@@ -95,7 +141,8 @@ function placeData(
   runs: readonly DataRun[],
   data: ByteSource,
   allocator: BlockAllocator,
-  pieces: Piece[],
+  pieces: PlacedPiece[],
+  isContent: boolean,
 ): ExtentTree {
   const extents: FileExtent[] = [];
   for (const run of runs) {
@@ -105,7 +152,11 @@ function placeData(
       extents.push({ fileBlock, firstBlock, count });
       const from = fileBlock * BLOCK_BYTES;
       const length = Math.min(count * BLOCK_BYTES, data.sizeBytes - from);
-      pieces.push({ offset: firstBlock * BLOCK_BYTES, source: window(data, from, length) });
+      pieces.push({
+        offset: firstBlock * BLOCK_BYTES,
+        source: window(data, from, length),
+        ...(isContent ? { content: { file: data, from } } : {}),
+      });
       fileBlock += count;
     }
   }
@@ -118,5 +169,6 @@ function window(data: ByteSource, from: number, length: number): ByteSource {
     sizeBytes: length,
     extents: [{ offset: 0, length }],
     read: (offset, count) => data.read(from + offset, count),
+    readInto: (offset, target) => readInto(data, from + offset, target),
   };
 }

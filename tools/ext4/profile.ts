@@ -2,7 +2,7 @@ import { COMPAT, INCOMPAT, INODE_BASE_BYTES, RO_COMPAT } from './layout.ts';
 
 /*
  * What our writer makes, always: 4 KiB blocks, 256-byte inodes, 64-byte descriptors, sparse_super with true backups,
- * metadata_csum, every group's bitmaps and inode table inside the group, nothing uninitialised, no journal. The
+ * metadata_csum, every group's bitmaps and inode table inside the group, nothing uninitialised; a journal when it is asked for. The
  * smallest set that e2fsck accepts, Linux mounts read-write and that keeps full 32-bit checksums.
  */
 

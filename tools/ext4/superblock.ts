@@ -16,6 +16,8 @@ import {
   LABEL_BYTES,
   RO_COMPAT,
   SB,
+  SB_FLAG_SIGNED_HASH,
+  SB_FLAG_UNSIGNED_HASH,
   STATE_CLEAN,
   SUPERBLOCK_BYTES,
   SUPERBLOCK_OFFSET,
@@ -52,6 +54,8 @@ export interface Superblock {
   readonly uuid: Uint8Array;
   readonly label: RawText;
   readonly hashSeed: Uint8Array;
+  /** How names are hashed: 1 with signed bytes, 2 with unsigned ones. */
+  readonly hashFlags: number;
   /** Seconds since 1970. */
   readonly creationTimeSec: number;
   /** Start of every metadata checksum. */
@@ -137,7 +141,7 @@ export function checksumError(
 
 type Identity = Pick<
   Superblock,
-  'uuid' | 'label' | 'hashSeed' | 'creationTimeSec' | 'seed' | 'clean' | 'backupGroups'
+  'uuid' | 'label' | 'hashSeed' | 'hashFlags' | 'creationTimeSec' | 'seed' | 'clean' | 'backupGroups'
 >;
 
 function readIdentity(bytes: Uint8Array, features: Features): Identity {
@@ -149,6 +153,7 @@ function readIdentity(bytes: Uint8Array, features: Features): Identity {
     uuid,
     label: end < 0 ? label : label.slice(0, end),
     hashSeed: bytes.slice(SB.hashSeed, SB.hashSeed + UUID_BYTES),
+    hashFlags: readU32(bytes, SB.flags) & (SB_FLAG_SIGNED_HASH | SB_FLAG_UNSIGNED_HASH),
     creationTimeSec: readU32(bytes, SB.creationTime),
     seed: ownSeed ? readU32(bytes, SB.checksumSeed) : checksumSeed(uuid),
     clean: (readU16(bytes, SB.state) & STATE_CLEAN) !== 0,

@@ -18,8 +18,9 @@ import {
 import { makeBitmap, makeDescriptors, makeSuperblock, type GroupUse } from './group-writer.ts';
 import type { InodePlan } from './inode-plan.ts';
 import { makeSlot } from './inode-writer.ts';
+import { journalBlocks, journalContent, journalInode } from './journal.ts';
 import { FIRST_INODE, LABEL_BYTES, SUPERBLOCK_OFFSET, UUID_BYTES } from './layout.ts';
-import { placeInode } from './placement.ts';
+import { placeInode, placeJournal, readRuns, type PlacedPiece, type RunsOf } from './placement.ts';
 import { BLOCK_BYTES, SLOT_BYTES, SLOTS_PER_BLOCK } from './profile.ts';
 import { planTree, type TreePlan } from './tree-plan.ts';
 
@@ -41,6 +42,15 @@ export interface Ext4Options {
   readonly epochSec: number;
   /** At least so many inodes; without it one per 16 KiB, or what the tree needs and some to spare. */
   readonly inodeCount?: number;
+  /** An empty journal, in size as mke2fs would choose; none when absent. */
+  readonly journal?: boolean;
+}
+
+/** An image and what it is made of. */
+export interface Ext4Plan {
+  readonly image: ByteSource;
+  /** Everything but holes, at ascending offsets. Contents begin at whole blocks. */
+  readonly pieces: readonly PlacedPiece[];
 }
 
 /**
@@ -59,6 +69,18 @@ export interface Ext4Options {
  * @throws CvmError usage EXT4_OPTION | EXT4_SIZE | EXT4_INODE_COUNT | EXT4_FULL, and those of {@link planTree}
  */
 export function writeExt4(entries: readonly TreeEntry[], options: Ext4Options): ByteSource {
+  return planExt4(entries, options).image;
+}
+
+/**
+ * {@link writeExt4} for those who know the contents already, or who want to know where they come to lie.
+ * @param runsOf what of a content is not zeros, on the grid of blocks; contents are read for it when absent
+ */
+export function planExt4(
+  entries: readonly TreeEntry[],
+  options: Ext4Options,
+  runsOf: RunsOf = readRuns,
+): Ext4Plan {
   checkOptions(options);
   const tree = planTree(entries, options.epochSec);
   const geometry = planGeometry(
@@ -70,13 +92,20 @@ export function writeExt4(entries: readonly TreeEntry[], options: Ext4Options): 
   const seed = checksumSeed(options.uuid);
   const allocator = new BlockAllocator(geometry);
   const context = { checksumSeed: seed, hashSeed: options.hashSeed };
-  const data = tree.inodes.flatMap((inode) => placeInode(inode, allocator, context));
+  const pieces: PlacedPiece[] = [];
+  let journal: InodePlan | undefined;
+  if (options.journal === true) {
+    const content = journalContent(journalBlocks(geometry.totalBlocks), options.uuid);
+    journal = journalInode(content, options.epochSec);
+    pieces.push(...placeJournal(journal, content, allocator, seed));
+  }
+  for (const inode of tree.inodes) {
+    for (const piece of placeInode(inode, allocator, context, runsOf)) pieces.push(piece);
+  }
   checkRoom(allocator, options);
-  const pieces = data.concat(groupPieces(geometry, tree, allocator, options, seed));
-  return sparseSource(
-    options.sizeBytes,
-    pieces.sort((a, b) => a.offset - b.offset),
-  );
+  for (const piece of groupPieces(geometry, tree, allocator, options, seed, journal)) pieces.push(piece);
+  pieces.sort((a, b) => a.offset - b.offset);
+  return { image: sparseSource(options.sizeBytes, pieces), pieces };
 }
 
 function checkOptions({ uuid, hashSeed, label, epochSec }: Ext4Options): void {
@@ -140,9 +169,11 @@ function groupPieces(
   allocator: BlockAllocator,
   options: Ext4Options,
   seed: number,
+  journal: InodePlan | undefined,
 ): Piece[] {
   const byNumber: (InodePlan | undefined)[] = new Array<undefined>(tree.lastInode + 1).fill(undefined);
   for (const inode of tree.inodes) byNumber[inode.number] = inode;
+  if (journal !== undefined) byNumber[journal.number] = journal;
   const groups = groupUses(geometry, tree, allocator);
   const descriptors = sourceFromBytes(makeDescriptors(geometry, groups, seed));
 
@@ -150,7 +181,7 @@ function groupPieces(
   groups.forEach((use, group) => {
     const start = groupStart(group) * BLOCK_BYTES;
     if (hasSuperblock(group)) {
-      const superblock = makeSuperblock(geometry, groups, options, group);
+      const superblock = makeSuperblock(geometry, groups, options, group, journal);
       // Only the first block leaves room for a boot sector before the superblock.
       pieces.push({
         offset: group === 0 ? SUPERBLOCK_OFFSET : start,

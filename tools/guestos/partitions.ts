@@ -1,6 +1,6 @@
 import { hexToBytes } from '../bytes/hex.ts';
 import { sparseSource, type ByteSource } from '../bytes/source.ts';
-import { writeExt4 } from '../ext4/writer.ts';
+import { writeExt4, type Ext4Options } from '../ext4/writer.ts';
 import type { TreeEntry } from '../tree/entry.ts';
 import { formatVerity } from '../verity/format.ts';
 import type { VerityParameters } from '../verity/parameters.ts';
@@ -20,13 +20,18 @@ import {
  * @throws CvmError those of `writeExt4`
  */
 export function guestOsFilesystem(entries: readonly TreeEntry[], sizeBytes: number): ByteSource {
-  return writeExt4(entries, {
+  return writeExt4(entries, guestOsExt4(sizeBytes));
+}
+
+/** All that a file system of GuestOS is beside its tree. */
+export function guestOsExt4(sizeBytes: number): Ext4Options {
+  return {
     sizeBytes,
     uuid: new Uint8Array(16),
     hashSeed: hexToBytes(EXT4_HASH_SEED.replaceAll('-', '')),
     label: '',
     epochSec: 0,
-  });
+  };
 }
 
 /** The parameters of every root partition: salt and UUID are fixed, so that the root hash is a function of the data. */

@@ -1,4 +1,4 @@
-import { CHUNK_BYTES, type ByteSource, type Extent } from '../bytes/source.ts';
+import { CHUNK_BYTES, readInto, type ByteSource, type Extent } from '../bytes/source.ts';
 import { rawFromUtf8, type RawText } from '../bytes/text.ts';
 import { dataRuns } from '../bytes/zero-blocks.ts';
 import { usageError } from '../errors.ts';
@@ -18,6 +18,13 @@ export interface SparseMember {
   readonly source: ByteSource;
   /** Permission bits; 0644 when absent. */
   readonly mode?: number;
+  /** What `dataRuns(source, 512)` finds, for those who know; it is read for that when absent. */
+  readonly runs?: readonly Extent[];
+}
+
+export interface SparseTarOptions {
+  /** What is yielded may change when the next chunk is asked for: for readers that copy. */
+  readonly reuseBuffer?: boolean;
 }
 
 /** The deterministic time of the Rust tar crate, which the GuestOS builds write. Nothing reads it; it is part of the bytes. */
@@ -32,14 +39,19 @@ const MTIME_SEC = 1_153_704_088;
  * content alone. A member that ends in a hole has a last piece (size, 0); an empty one has no piece. Numbers from
  * 8 GiB on are base-256.
  *
- * Each content is read twice: for the map, which stands before the data, and for the data. Memory holds one map.
+ * Each content is read twice: for the map, which stands before the data, and for the data; once when its map is given.
+ * Memory holds one map.
  *
  * @throws CvmError usage TAR_MEMBER_NAME
  */
-export function* writeSparseTar(members: readonly SparseMember[]): Generator<Uint8Array> {
+export function* writeSparseTar(
+  members: readonly SparseMember[],
+  { reuseBuffer = false }: SparseTarOptions = {},
+): Generator<Uint8Array> {
   const names = members.map(({ name }) => memberName(name));
-  for (const [i, { source, mode = 0o644 }] of members.entries()) {
-    const data = [...dataRuns(source, BLOCK_BYTES)];
+  const shared = reuseBuffer ? new Uint8Array(CHUNK_BYTES) : undefined;
+  for (const [i, { source, mode = 0o644, runs }] of members.entries()) {
+    const data = runs ?? [...dataRuns(source, BLOCK_BYTES)];
     const storedBytes = data.reduce((sum, { length }) => sum + length, 0);
     const last = data.at(-1);
     const dataEnd = last === undefined ? 0 : last.offset + last.length;
@@ -48,7 +60,13 @@ export function* writeSparseTar(members: readonly SparseMember[]): Generator<Uin
     yield* extensionBlocks(pieces);
     for (const { offset, length } of data) {
       for (let done = 0; done < length; done += CHUNK_BYTES) {
-        yield source.read(offset + done, Math.min(CHUNK_BYTES, length - done));
+        const count = Math.min(CHUNK_BYTES, length - done);
+        if (shared === undefined) {
+          yield source.read(offset + done, count);
+        } else {
+          readInto(source, offset + done, shared.subarray(0, count));
+          yield shared.subarray(0, count);
+        }
       }
     }
     if (paddingAfter(storedBytes) > 0) yield new Uint8Array(paddingAfter(storedBytes));

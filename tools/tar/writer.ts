@@ -1,9 +1,11 @@
-import { chunks, type ByteSource } from '../bytes/source.ts';
+import { concatBytes } from '../bytes/compare.ts';
+import { chunks, sliceSource, type ByteSource, type Extent } from '../bytes/source.ts';
 import { rawToBytes, showRaw, utf8Bytes, type RawText } from '../bytes/text.ts';
 import { bug, usageError } from '../errors.ts';
 import { baseName, parentPath, type TreeEntry } from '../tree/entry.ts';
 import { inTreeOrder } from '../tree/order.ts';
 import {
+  BLOCK_BYTES,
   END_OF_ARCHIVE_BYTES,
   NAME_BYTES,
   OCTAL_11_LIMIT,
@@ -20,6 +22,8 @@ export interface TarOptions {
   readonly epochSec?: number;
   /** `given` keeps the order of the entries, folders before what is in them; by default depth first, in byte order. */
   readonly order?: 'tree' | 'given';
+  /** Files with known holes are stored without them (GNU sparse format 1.0). */
+  readonly sparse?: boolean;
 }
 
 const TYPE_FLAGS = {
@@ -41,7 +45,8 @@ const TYPE_FLAGS = {
  * top-level names and `--sort=name --numeric-owner --format=pax --xattrs --blocking-factor=1
  * --pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime`.
  *
- * Names have no `./` before them; the root folder is `./`. Holes of files are written as zeros.
+ * Names have no `./` before them; the root folder is `./`. Holes of files are written as zeros, unless `sparse` is asked
+ * for.
  *
  * @throws CvmError usage TAR_SOCKET: no tar format has sockets
  */
@@ -52,12 +57,17 @@ export function* treeToTar(entries: readonly TreeEntry[], options: TarOptions = 
   for (const { path } of options.order === 'given' ? entries : inTreeOrder(entries)) {
     const inode = inodeAt(byPath, path);
     const first = firstNames.get(inode);
-    const member = { inode, path, mtimeSec: options.epochSec ?? inode.mtimeSec };
+    const plain = { inode, path, mtimeSec: options.epochSec ?? inode.mtimeSec };
     if (first === undefined) {
       firstNames.set(inode, path);
+      const pieces =
+        options.sparse === true && inode.type === 'file' ? sparsePieces(inode.content) : undefined;
+      const member = pieces === undefined ? plain : { ...plain, pieces };
       yield* writeMember(member, memberType(inode), linkTarget(inode));
-      if (inode.type === 'file') yield* paddedContent(inode.content);
+      if (inode.type !== 'file') continue;
+      yield* pieces === undefined ? paddedContent(inode.content) : sparseContent(inode.content, pieces);
     } else {
+      const member = plain;
       yield* writeMember(member, 'hardlink', first);
     }
   }
@@ -70,6 +80,50 @@ interface Member {
   readonly inode: InodeEntry;
   readonly path: RawText;
   readonly mtimeSec: number;
+  /** Of a file that is stored without its holes. */
+  readonly pieces?: readonly Extent[];
+}
+
+/** What is stored of a file with holes, on the grid of tar's blocks; undefined when nothing would be saved. */
+function sparsePieces(content: ByteSource): Extent[] | undefined {
+  const pieces: Extent[] = [];
+  let stored = 0;
+  for (const { offset, length } of content.extents) {
+    const last = pieces.at(-1);
+    const lastEnd = last === undefined ? 0 : last.offset + last.length;
+    const from = Math.max(lastEnd, offset - (offset % BLOCK_BYTES));
+    const to = Math.min(content.sizeBytes, Math.ceil((offset + length) / BLOCK_BYTES) * BLOCK_BYTES);
+    if (to <= from) continue;
+    stored += to - from;
+    if (last !== undefined && lastEnd === from) {
+      pieces[pieces.length - 1] = { offset: last.offset, length: to - last.offset };
+    } else {
+      pieces.push({ offset: from, length: to - from });
+    }
+  }
+  const end = pieces.at(-1);
+  // A last piece of no length says where the file ends.
+  if (end === undefined || end.offset + end.length < content.sizeBytes) {
+    pieces.push({ offset: content.sizeBytes, length: 0 });
+  }
+  return stored + sparseMap(pieces).length < content.sizeBytes ? pieces : undefined;
+}
+
+/** Count, then offset and length of every piece, a line each, padded to a block. */
+function sparseMap(pieces: readonly Extent[]): Uint8Array {
+  const lines = [pieces.length, ...pieces.flatMap(({ offset, length }) => [offset, length])];
+  const text = utf8Bytes(`${lines.join('\n')}\n`);
+  return concatBytes(text, new Uint8Array(paddingAfter(text.length)));
+}
+
+function* sparseContent(content: ByteSource, pieces: readonly Extent[]): Generator<Uint8Array> {
+  yield sparseMap(pieces);
+  let stored = 0;
+  for (const { offset, length } of pieces) {
+    yield* chunks(sliceSource(content, offset, length));
+    stored += length;
+  }
+  if (paddingAfter(stored) > 0) yield new Uint8Array(paddingAfter(stored));
 }
 
 function inodeAt(byPath: ReadonlyMap<RawText, TreeEntry>, path: RawText): InodeEntry {
@@ -98,7 +152,12 @@ function* writeMember(
 ): Generator<Uint8Array> {
   const { inode, path, mtimeSec } = member;
   const name = path === '' ? './' : type === 'dir' ? `${path}/` : path;
-  const sizeBytes = type === 'file' && inode.type === 'file' ? inode.content.sizeBytes : 0;
+  const realBytes = type === 'file' && inode.type === 'file' ? inode.content.sizeBytes : 0;
+  const { pieces } = member;
+  const sizeBytes =
+    pieces === undefined
+      ? realBytes
+      : pieces.reduce((sum, { length }) => sum + length, sparseMap(pieces).length);
   const records = new Map<RawText, Uint8Array>();
   /** The header's value, and a record beside it when the header cannot hold the value. */
   const held = (key: RawText, value: number, limit: number): number => {
@@ -106,14 +165,20 @@ function* writeMember(
     records.set(key, utf8Bytes(`${value}`));
     return 0;
   };
-  if (needsRecord(name)) records.set('path', rawToBytes(name));
+  if (pieces !== undefined) {
+    records.set('GNU.sparse.major', utf8Bytes('1'));
+    records.set('GNU.sparse.minor', utf8Bytes('0'));
+    records.set('GNU.sparse.name', rawToBytes(name));
+    records.set('GNU.sparse.realsize', utf8Bytes(`${realBytes}`));
+  } else if (needsRecord(name)) records.set('path', rawToBytes(name));
   if (needsRecord(linkName)) records.set('linkpath', rawToBytes(linkName));
   // A further name repeats its inode's attributes nowhere else, and neither does GNU tar.
   for (const [xattr, value] of type === 'hardlink' ? [] : inode.xattrs) records.set(xattrKey(xattr), value);
   const block = writeHeader({
     dialect: 'posix',
     typeFlag: TYPE_FLAGS[type],
-    name,
+    // Readers without sparse files must not take the stored bytes for the file.
+    name: pieces === undefined ? name : besides(path, 'GNUSparseFile.0'),
     linkName,
     mode: inode.mode & 0o7777,
     uid: held('uid', inode.uid, OCTAL_7_LIMIT),
@@ -134,9 +199,14 @@ function needsRecord(text: RawText): boolean {
   return text.length > NAME_BYTES || /[\x80-\xff]/.test(text);
 }
 
-function* paxHeader(path: RawText, mtimeSec: number, body: Uint8Array): Generator<Uint8Array> {
+/** `FOLDER/NAME` with another folder between. */
+function besides(path: RawText, between: string): RawText {
   const folder = parentPath(path);
-  const name = `${folder === '' ? '.' : folder}/PaxHeaders/${baseName(path)}`;
+  return `${folder === '' ? '.' : folder}/${between}/${baseName(path)}`;
+}
+
+function* paxHeader(path: RawText, mtimeSec: number, body: Uint8Array): Generator<Uint8Array> {
+  const name = besides(path, 'PaxHeaders');
   yield sealHeader(
     writeHeader({
       dialect: 'posix',

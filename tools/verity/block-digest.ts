@@ -21,14 +21,18 @@ export function blockDigest(parameters: VerityParameters, blockBytes: number): B
   return (block) => (zero.equals(block) ? zeroDigest : compute(block));
 }
 
+/** Visits the digests of data blocks `from` up to, without, `to`, in order, over calls with ascending ranges. */
+export type BlockDigests = (
+  from: number,
+  to: number,
+  visit: (block: number, digest: Uint8Array) => void,
+) => void;
+
 /**
  * Digests of data blocks `from` up to, without, `to`, in order. Blocks outside the source's extents are never read.
  * Calls with ascending ranges share one walk over the extents.
  */
-export function dataDigests(
-  data: ByteSource,
-  parameters: VerityParameters,
-): (from: number, to: number, visit: (block: number, digest: Uint8Array) => void) => void {
+export function dataDigests(data: ByteSource, parameters: VerityParameters): BlockDigests {
   const { dataBlockBytes } = parameters;
   const digest = blockDigest(parameters, dataBlockBytes);
   const zeroDigest = digest(new Uint8Array(dataBlockBytes));

@@ -1,10 +1,20 @@
 import { sparseSource, sourceFromBytes, type ByteSource } from '../bytes/source.ts';
 import { unitSource } from '../bytes/unit-source.ts';
 import { usageError } from '../errors.ts';
-import { blockDigest, dataDigests } from './block-digest.ts';
+import { blockDigest, dataDigests, type BlockDigests } from './block-digest.ts';
 import { checkParameters, type VerityParameters } from './parameters.ts';
 import { VERITY_SUPERBLOCK_BYTES, writeVeritySuperblock } from './superblock.ts';
 import { treeOffset, treeShape, type TreeShape } from './tree-shape.ts';
+
+/** A block of the tree, wherever it is kept. */
+export type KeptBlock = () => Uint8Array;
+
+export interface VeritySources {
+  /** The data blocks' digests, for those who know; equal objects for blocks of zeros. Data is read when absent. */
+  readonly digests?: BlockDigests;
+  /** Where tree blocks go until they are read; memory when absent. */
+  readonly keep?: (block: Uint8Array) => KeptBlock;
+}
 
 export interface VerityFormat {
   readonly rootHash: Uint8Array;
@@ -25,18 +35,23 @@ export interface VerityFormat {
  *   whole hash block of the device
  * @throws CvmError usage VERITY_PARAMETER | VERITY_HASH_OFFSET | VERITY_DATA_SIZE
  */
-export function formatVerity(data: ByteSource, parameters: VerityParameters, hashOffset = 0): VerityFormat {
+export function formatVerity(
+  data: ByteSource,
+  parameters: VerityParameters,
+  hashOffset = 0,
+  { digests, keep = (block) => () => block }: VeritySources = {},
+): VerityFormat {
   checkParameters(parameters);
   checkHashOffset(hashOffset);
   checkDataSize(data, parameters);
   const shape = treeShape(parameters);
-  const { rootHash, levels } = hashTree(data, parameters, shape);
+  const { rootHash, levels } = hashTree(parameters, shape, digests ?? dataDigests(data, parameters), keep);
 
   const superblock = sourceFromBytes(writeVeritySuperblock(parameters));
   const { hashBlockBytes } = parameters;
   const treeAt = treeOffset(hashOffset, hashBlockBytes) - hashOffset;
   const blocks = levels.toReversed().flat();
-  const tree = unitSource(hashBlockBytes, blocks.length, (index) => blocks[index] as Uint8Array);
+  const tree = unitSource(hashBlockBytes, blocks.length, (index) => (blocks[index] as KeptBlock)());
   return {
     rootHash,
     hashArea: sparseSource(treeAt + tree.sizeBytes, [
@@ -68,83 +83,79 @@ function checkDataSize(data: ByteSource, { dataBlocks, dataBlockBytes }: VerityP
 
 interface HashTree {
   readonly rootHash: Uint8Array;
-  /** Blocks by level, level 0 first. Equal blocks may be one object. */
-  readonly levels: readonly (readonly Uint8Array[])[];
+  /** Blocks by level, level 0 first. */
+  readonly levels: readonly (readonly KeptBlock[])[];
 }
 
-function hashTree(data: ByteSource, parameters: VerityParameters, shape: TreeShape): HashTree {
-  const digests = dataDigests(data, parameters);
-  const [leafCount] = shape.levels;
-  if (leafCount === undefined) {
+function hashTree(
+  parameters: VerityParameters,
+  shape: TreeShape,
+  digests: BlockDigests,
+  keep: (block: Uint8Array) => KeptBlock,
+): HashTree {
+  if (shape.levels.length === 0) {
     let rootHash: Uint8Array = new Uint8Array();
     digests(0, 1, (_, digest) => {
       rootHash = digest;
     });
     return { rootHash, levels: [] };
   }
-  const levels = [leafBlocks(leafCount, parameters, shape, digests)];
-  const digest = rememberingDigest(parameters);
-  for (const count of shape.levels.slice(1)) {
-    const below = levels.at(-1) ?? [];
-    const fold = blockFolder(parameters, shape);
-    const level: Uint8Array[] = [];
+  const digestOf = blockDigest(parameters, parameters.hashBlockBytes);
+  const levels: KeptBlock[][] = [];
+  let below = digests;
+  let belowCount = parameters.dataBlocks;
+  let rootHash: Uint8Array = new Uint8Array();
+  for (const count of shape.levels) {
+    const fold = blockFolder(parameters, shape, digestOf, keep);
+    const level: KeptBlock[] = [];
+    const levelDigests: Uint8Array[] = [];
     for (let index = 0; index < count; index++) {
-      const children = below.slice(index * shape.slotsPerBlock, (index + 1) * shape.slotsPerBlock);
-      level.push(fold(children.map(digest)));
+      const from = index * shape.slotsPerBlock;
+      const children: Uint8Array[] = [];
+      below(from, Math.min(from + shape.slotsPerBlock, belowCount), (_, digest) => {
+        children.push(digest);
+      });
+      const { block, digest } = fold(children);
+      level.push(block);
+      levelDigests.push(digest);
     }
     levels.push(level);
+    rootHash = levelDigests[0] as Uint8Array;
+    belowCount = count;
+    below = (from, to, visit) => {
+      for (let index = from; index < to; index++) visit(index, levelDigests[index] as Uint8Array);
+    };
   }
-  return { rootHash: digest(levels.at(-1)?.[0] ?? new Uint8Array()), levels };
+  return { rootHash, levels };
 }
 
-function leafBlocks(
-  count: number,
-  { dataBlocks, ...rest }: VerityParameters,
-  shape: TreeShape,
-  digests: ReturnType<typeof dataDigests>,
-): Uint8Array[] {
-  const fold = blockFolder({ dataBlocks, ...rest }, shape);
-  return Array.from({ length: count }, (_, index) => {
-    const children: Uint8Array[] = [];
-    const from = index * shape.slotsPerBlock;
-    digests(from, Math.min(from + shape.slotsPerBlock, dataBlocks), (_block, digest) => {
-      children.push(digest);
-    });
-    return fold(children);
-  });
+interface FoldedBlock {
+  readonly block: KeptBlock;
+  readonly digest: Uint8Array;
 }
 
-/** Puts digests into the slots of a block; a full block of one digest object is made once and shared. */
+/** Puts digests into the slots of a block; a full block of one digest object is made, hashed and kept once. */
 function blockFolder(
   { hashBlockBytes }: VerityParameters,
   { slotBytes, slotsPerBlock }: TreeShape,
-): (digests: readonly Uint8Array[]) => Uint8Array {
-  const uniform = new Map<Uint8Array, Uint8Array>();
-  const make = (digests: readonly Uint8Array[]): Uint8Array => {
+  digestOf: (block: Uint8Array) => Uint8Array,
+  keep: (block: Uint8Array) => KeptBlock,
+): (digests: readonly Uint8Array[]) => FoldedBlock {
+  const uniform = new Map<Uint8Array, FoldedBlock>();
+  const make = (digests: readonly Uint8Array[]): FoldedBlock => {
     const block = new Uint8Array(hashBlockBytes);
     digests.forEach((digest, slot) => {
       block.set(digest, slot * slotBytes);
     });
-    return block;
+    return { block: keep(block), digest: digestOf(block) };
   };
   return (digests) => {
     const [first] = digests;
     if (first === undefined || digests.length < slotsPerBlock || digests.some((digest) => digest !== first)) {
       return make(digests);
     }
-    const block = uniform.get(first) ?? make(digests);
-    uniform.set(first, block);
-    return block;
-  };
-}
-
-/** The digest of a tree block, remembered by the object: what stands over zeros is one. */
-function rememberingDigest(parameters: VerityParameters): (block: Uint8Array) => Uint8Array {
-  const digest = blockDigest(parameters, parameters.hashBlockBytes);
-  const known = new WeakMap<Uint8Array, Uint8Array>();
-  return (block) => {
-    const result = known.get(block) ?? digest(block);
-    known.set(block, result);
-    return result;
+    const folded = uniform.get(first) ?? make(digests);
+    uniform.set(first, folded);
+    return folded;
   };
 }

@@ -24,32 +24,42 @@ const OUTPUT_BYTES = SLICE_BYTES + (SLICE_BYTES >>> 8);
  * Independent frames are what makes random access (`zstdSource`) and two cores possible: the encoder's own threads
  * are unsafe in Node 24 (nodejs/node issue 59899).
  *
+ * @param inFlight slices compressed at the same time; the bytes do not depend on it
  * @throws CvmError usage ZSTD_ENCODER, and whatever `chunks` throws
  */
 export async function* compressFrames(
   chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
   level: number = DEFAULT_LEVEL,
+  inFlight: number = IN_FLIGHT,
 ): AsyncGenerator<Uint8Array> {
   await requirePinnedEncoder((content) => compressSlice(content, DEFAULT_LEVEL));
   const pending: Promise<Uint8Array>[] = [];
+  /** Buffers whose slice is compressed. */
+  const idle: Uint8Array[] = [];
   const start = (slice: Uint8Array): void => {
-    const frame = compressSlice(slice, level);
+    const frame = compressSlice(slice, level).finally(() => {
+      if (slice.byteLength === SLICE_BYTES) idle.push(slice);
+    });
     // Awaited in order below; a failure meanwhile must not count as unhandled.
     frame.catch(() => undefined);
     pending.push(frame);
   };
   let isEmpty = true;
-  for await (const slice of slices(chunks)) {
+  for await (const slice of slices(chunks, idle)) {
     isEmpty = false;
     start(slice);
-    if (pending.length >= IN_FLIGHT) yield await (pending.shift() as Promise<Uint8Array>);
+    if (pending.length >= inFlight) yield await (pending.shift() as Promise<Uint8Array>);
   }
   if (isEmpty) start(new Uint8Array(0));
   for (const frame of pending) yield await frame;
 }
 
-async function* slices(chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let slice = new Uint8Array(SLICE_BYTES);
+/** @param idle buffers to use again, whatever is in them */
+async function* slices(
+  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  idle: Uint8Array[],
+): AsyncGenerator<Uint8Array> {
+  let slice = idle.pop() ?? new Uint8Array(SLICE_BYTES);
   let filled = 0;
   for await (const chunk of chunks) {
     for (let at = 0; at < chunk.length;) {
@@ -59,7 +69,7 @@ async function* slices(chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>)
       at += count;
       if (filled === SLICE_BYTES) {
         yield slice;
-        slice = new Uint8Array(SLICE_BYTES);
+        slice = idle.pop() ?? new Uint8Array(SLICE_BYTES);
         filled = 0;
       }
     }

@@ -134,7 +134,7 @@ describe('ext4 build', () => {
   });
 
   test('labels by file_contexts below a mount point', async () => {
-    await build({ fileContexts: 'contexts', fileContextsPrefix: '/boot' });
+    await build({ fileContexts: 'contexts', prefix: '/boot' });
     const image = read();
     expect(labelOf(image, 'etc/hosts')).toBe('a:b:hosts_t:s0\0');
     expect(labelOf(image, 'lost+found')).toBe('a:b:boot_t:s0\0');
@@ -158,12 +158,8 @@ describe('ext4 build', () => {
     ['a relative --strip', { strip: ['run'] }, 'OPTION_PATH'],
     ['a subtree that is not there', { subtree: 'opt' }, 'TREE_NO_DIRECTORY'],
     ['a subtree that is a symlink', { subtree: '/usr' }, 'TREE_NO_DIRECTORY'],
-    ['a prefix without file_contexts', { fileContextsPrefix: '/boot' }, 'OPTION_MISSING'],
-    [
-      'a prefix with a slash at its end',
-      { fileContexts: 'contexts', fileContextsPrefix: '/boot/' },
-      'SELINUX_PREFIX',
-    ],
+    ['a prefix without file_contexts', { prefix: '/boot' }, 'OPTION_MISSING'],
+    ['a prefix with a slash at its end', { fileContexts: 'contexts', prefix: '/boot/' }, 'SELINUX_PREFIX'],
   ];
   test.each(refusals)('refuses %s, and writes nothing', async (_, more, code) => {
     await expectCvmRejection(() => build({ output: 'refused.img', ...more }), code);

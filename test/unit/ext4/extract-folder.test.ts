@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { sourceFromBytes, type ByteSource } from '../../../tools/bytes/source.ts';
 import { utf8Bytes } from '../../../tools/bytes/text.ts';
+import { onPendingFiles, removePendingFiles } from '../../../tools/commands/pending-files.ts';
 import { writeTreeToFolder } from '../../../tools/commands/tree-folder.ts';
 import { CvmError, formatError, type ErrorKind } from '../../../tools/errors.ts';
 import { NO_XATTRS, type TreeEntry } from '../../../tools/tree/entry.ts';
@@ -45,9 +46,12 @@ const file = (path: string, content: ByteSource = sourceFromBytes(utf8Bytes('con
   content,
 });
 
-function refused(entries: readonly TreeEntry[], to = 'out'): { kind: ErrorKind; code: string } {
+async function refused(
+  entries: readonly TreeEntry[],
+  to = 'out',
+): Promise<{ kind: ErrorKind; code: string }> {
   try {
-    writeTreeToFolder(entries, join(work, to), false);
+    await writeTreeToFolder(entries, join(work, to), false);
   } catch (error) {
     if (error instanceof CvmError) return { kind: error.kind, code: error.code };
     throw error;
@@ -56,10 +60,10 @@ function refused(entries: readonly TreeEntry[], to = 'out'): { kind: ErrorKind; 
 }
 
 for (const name of VECTORS) {
-  test(`the files of ${name} come out with contents, modes, links and times`, () => {
+  test(`the files of ${name} come out with contents, modes, links and times`, async () => {
     const entries = open(vectorImage(name)).entries();
     const out = join(work, 'new', 'out');
-    const notKept = writeTreeToFolder(entries, out, false);
+    const notKept = await writeTreeToFolder(entries, out, false);
     expect(notKept).toEqual({ special: 5, withXattrs: 3, owners: true });
     for (const entry of entries) {
       const path = Buffer.concat([Buffer.from(`${out}/`), Buffer.from(entry.path, 'latin1')]);
@@ -106,42 +110,42 @@ const ESCAPES: readonly (readonly [what: string, entries: readonly TreeEntry[]])
 ];
 
 for (const [what, entries] of ESCAPES) {
-  test(`a tree with ${what} is refused and leaves nothing behind`, () => {
+  test(`a tree with ${what} is refused and leaves nothing behind`, async () => {
     writeFileSync(join(work, 'outside'), 'outside');
-    expect(refused(entries)).toEqual({ kind: 'format', code: 'TREE_ESCAPES' });
+    expect(await refused(entries)).toEqual({ kind: 'format', code: 'TREE_ESCAPES' });
     expect(readdirSync(work)).toEqual(['outside']);
   });
 }
 
-test('one name twice is refused and leaves nothing behind: the second does not replace the first', () => {
+test('one name twice is refused and leaves nothing behind: the second does not replace the first', async () => {
   for (const second of [file('a'), folder('a'), link('a', 'x'), hardlink('a', 'a')]) {
-    expect(refused([ROOT, link('a', '/dev/null'), second]).code).toBe('OUTPUT_WRITE');
+    expect((await refused([ROOT, link('a', '/dev/null'), second])).code).toBe('OUTPUT_WRITE');
     expect(readdirSync(work)).toEqual([]);
   }
 });
 
-test('a folder that holds something is refused and stays as it is', () => {
+test('a folder that holds something is refused and stays as it is', async () => {
   mkdirSync(join(work, 'out'));
   writeFileSync(join(work, 'out', '.hidden'), 'mine');
-  expect(refused([ROOT, file('a')])).toEqual({ kind: 'usage', code: 'OUTPUT_NOT_EMPTY' });
+  expect(await refused([ROOT, file('a')])).toEqual({ kind: 'usage', code: 'OUTPUT_NOT_EMPTY' });
   expect(readdirSync(join(work, 'out'))).toEqual(['.hidden']);
 });
 
-test('a file in the place of the folder is refused and stays as it is', () => {
+test('a file in the place of the folder is refused and stays as it is', async () => {
   writeFileSync(join(work, 'out'), 'mine');
-  expect(refused([ROOT, file('a')])).toEqual({ kind: 'usage', code: 'OUTPUT_WRITE' });
+  expect(await refused([ROOT, file('a')])).toEqual({ kind: 'usage', code: 'OUTPUT_WRITE' });
   expect(readFileSync(join(work, 'out'), 'utf8')).toBe('mine');
 });
 
-test('an empty folder is filled, also one that is reached through a link', () => {
+test('an empty folder is filled, also one that is reached through a link', async () => {
   mkdirSync(join(work, 'real'));
   symlinkSync('real', join(work, 'out'));
-  writeTreeToFolder([ROOT, file('a')], join(work, 'out'), false);
+  await writeTreeToFolder([ROOT, file('a')], join(work, 'out'), false);
   expect(readdirSync(join(work, 'real'))).toEqual(['a']);
   expect(lstatSync(join(work, 'out')).isSymbolicLink()).toBe(true);
 });
 
-test('a content that turns out to be damaged leaves nothing behind, and its error comes through', () => {
+test('a content that turns out to be damaged leaves nothing behind, and its error comes through', async () => {
   const broken: ByteSource = {
     sizeBytes: 10,
     extents: [{ offset: 0, length: 10 }],
@@ -149,18 +153,34 @@ test('a content that turns out to be damaged leaves nothing behind, and its erro
       throw formatError('BROKEN', 'broken');
     },
   };
-  expect(refused([ROOT, folder('a'), file('a/x'), file('a/y', broken)])).toEqual({
+  expect(await refused([ROOT, folder('a'), file('a/x'), file('a/y', broken)])).toEqual({
     kind: 'format',
     code: 'BROKEN',
   });
   expect(readdirSync(work)).toEqual([]);
 });
 
-test('a folder that nobody may write into is filled, whatever its mode says', () => {
+test('a folder that nobody may write into is filled, whatever its mode says', async () => {
   const closed: TreeEntry = { ...COMMON, path: 'a', type: 'dir', mode: 0o555 };
-  writeTreeToFolder([ROOT, closed, file('a/x')], join(work, 'out'), false);
+  await writeTreeToFolder([ROOT, closed, file('a/x')], join(work, 'out'), false);
   expect(statSync(join(work, 'out/a')).mode & 0o777).toBe(0o555);
   expect(readFileSync(join(work, 'out/a/x'), 'utf8')).toBe('content');
   // So that the test's own clean-up may empty it.
   chmodSync(join(work, 'out/a'), 0o755);
+});
+
+test('a signal takes away what is half written: the folder is known as such until it has its name', async () => {
+  const counts: number[] = [];
+  onPendingFiles((count) => counts.push(count));
+  try {
+    await writeTreeToFolder([ROOT, file('a')], join(work, 'out'), false);
+    expect(counts).toEqual([1, 0]);
+    const done = writeTreeToFolder([ROOT, file('a')], join(work, 'second'), false);
+    expect(readdirSync(work).filter((name) => name.startsWith('.second.partial-'))).toHaveLength(1);
+    removePendingFiles();
+    expect(readdirSync(work)).toEqual(['out']);
+    await expect(done).rejects.toThrow();
+  } finally {
+    onPendingFiles(() => undefined);
+  }
 });

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { readInto } from '../../../tools/bytes/source.ts';
 import { readAll } from '../../../tools/bytes/source.ts';
 import { rawFromUtf8 } from '../../../tools/bytes/text.ts';
 import { CHUNK_BYTES, type ByteSource } from '../../../tools/bytes/source.ts';
@@ -66,6 +67,26 @@ test('a read that starts and ends anywhere equals that part of the whole', () =>
       expect(Buffer.compare(content.read(offset, length), whole.subarray(offset, offset + length))).toBe(0);
     }
     expect(() => content.read(content.sizeBytes, 1)).toThrow('outside');
+  }
+});
+
+test('a read into a used buffer equals a read, in holes, across them and at the end', () => {
+  for (const name of VECTORS) {
+    for (const path of ['/etc/sparse-holes', '/etc/numbers.txt', '/etc/f59', '/etc/sparse-70m']) {
+      const content = contentOf(name, path);
+      for (const [offset, length] of [
+        [0, 59],
+        [0, content.sizeBytes],
+        [Math.floor(content.sizeBytes / 3), Math.floor(content.sizeBytes / 2)],
+        [content.sizeBytes - 1, 1],
+        [0, 0],
+      ] as const) {
+        const target = new Uint8Array(length).fill(0xaa);
+        readInto(content, offset, target);
+        expect(Buffer.compare(target, content.read(offset, length)), `${name} ${path} ${offset}`).toBe(0);
+      }
+      expect(() => readInto(content, content.sizeBytes, new Uint8Array(1))).toThrow('outside');
+    }
   }
 });
 

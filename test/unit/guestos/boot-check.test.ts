@@ -187,7 +187,7 @@ describe('the command', () => {
     ['report and chip', { report: 'report.bin', chipId: '00'.repeat(64) }, 'OPTION_CONFLICT'],
     ['a chip id of the wrong length', { chipId: '00' }, 'HEX_LENGTH'],
     ['a measurement that is no hex', { measurement: 'zz'.repeat(48) }, 'HEX_INVALID'],
-    ['a short report', { report: 'short.bin' }, 'REPORT_SIZE'],
+    ['a short report', { report: 'short.bin' }, 'REPORT_LENGTH'],
     ['a report of an unknown version', { report: 'old.bin' }, 'REPORT_VERSION'],
     ['no such report', { report: 'none.bin' }, 'FILE_NOT_FOUND'],
   ])('%s is refused', async (_, over, code) => {

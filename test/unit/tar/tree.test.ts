@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { sourceFromBytes } from '../../../tools/bytes/source.ts';
+import { sourceFromBytes, sparseSource } from '../../../tools/bytes/source.ts';
 import type { TreeEntry } from '../../../tools/tree/entry.ts';
 import { treeFromTar, treeToTar } from '../../../tools/tar/tree.ts';
 import { expectCvmError } from '../../support/errors.ts';
@@ -229,4 +229,41 @@ test('a tree that is written and read back is the same, and written again has th
       expect(collect(treeToTar(read))).toEqual(bytes);
     }),
   );
+});
+
+describe('files with holes, stored without them', () => {
+  const data = sourceFromBytes(new Uint8Array(700).fill(7));
+  const holes = (...offsets: readonly number[]) =>
+    sparseSource(
+      5_000_001,
+      offsets.map((offset) => ({ offset, source: data })),
+    );
+
+  for (const [what, content] of [
+    ['data at the start', holes(0)],
+    ['data at odd places', holes(1, 1000, 2_000_001)],
+    ['data at the end', holes(5_000_001 - 700)],
+    ['nothing but a hole', holes()],
+  ] as const) {
+    test(`${what}: read back the same, and much smaller`, () => {
+      const bytes = collect(
+        treeToTar([folderEntry(''), { ...fileEntry('d/f', ''), content }, folderEntry('d')], {
+          sparse: true,
+        }),
+      );
+      expect(bytes.length).toBeLessThan(12_000);
+      const found = treeFromTar(sourceFromBytes(bytes)).find(({ path }) => path === 'd/f');
+      if (found?.type !== 'file') throw new Error('not a file');
+      expect(Buffer.compare(found.content.read(0, 5_000_001), content.read(0, 5_000_001))).toBe(0);
+      expect(collect(treeToTar(treeFromTar(sourceFromBytes(bytes)), { sparse: true }))).toEqual(bytes);
+    });
+  }
+
+  test('a file without holes, or of less than its map, is stored as it is', () => {
+    const entries = [
+      { ...fileEntry('full', ''), content: data },
+      { ...fileEntry('small', ''), content: sparseSource(900, [{ offset: 0, source: data }]) },
+    ];
+    expect(collect(treeToTar(entries, { sparse: true }))).toEqual(collect(treeToTar(entries)));
+  });
 });

@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { command as format } from '../../../tools/commands/verity-format.ts';
 import { command as verify } from '../../../tools/commands/verity-verify.ts';
+import { writeExt4 } from '../../../tools/ext4/writer.ts';
 import { expectCvmRejection } from '../../support/errors.ts';
+import { EXT4_OPTIONS } from '../../support/ext4-trees.ts';
 import { runCommand, scratchFolder, type Outcome } from '../../support/run-command.ts';
 
 const folder = scratchFolder();
@@ -66,12 +68,36 @@ describe('verity format and verify', () => {
 
   test('twice at one offset is the same as once, and leaves what stands behind', async () => {
     const name = image('c.img', 400 * 4096);
+    const zeroed = readFileSync(at(name));
+    writeFileSync(at(name), zeroed.fill(0, 300 * 4096, 305 * 4096));
     const options = { hashOffset: `${300 * 4096}` };
     expect((await runFormat(name, options)).out).toBe(`${ROOT}\n`);
     const once = readFileSync(at(name));
     expect((await runFormat(name, options)).out).toBe(`${ROOT}\n`);
     expect(readFileSync(at(name)).equals(once)).toBe(true);
     expect(once.readUInt8(399 * 4096)).toBe(399 & 0xff);
+  });
+
+  test('a tree over data is refused, and the image stays as it is; also over free space of a file system', async () => {
+    const name = image('over.img', 400 * 4096);
+    const before = readFileSync(at(name));
+    const error = await expectCvmRejection(
+      () => runFormat(name, { hashOffset: `${300 * 4096}` }),
+      'VERITY_OVERWRITES',
+      'usage',
+    );
+    expect(Object.fromEntries(error.facts)).toMatchObject({ 'data at byte': 300 * 4096 });
+    expect(readFileSync(at(name)).equals(before)).toBe(true);
+
+    const ext4 = writeExt4([], { ...EXT4_OPTIONS, sizeBytes: 1 << 20, inodeCount: 32 });
+    writeFileSync(at('fs.img'), ext4.read(0, 1 << 20));
+    await expectCvmRejection(() => runFormat('fs.img', { hashOffset: `${900 << 10}` }), 'VERITY_OVERWRITES');
+    await expectCvmRejection(
+      () => runFormat('fs.img', { hashOffset: `${900 << 10}`, output: 'other' }),
+      'VERITY_OVERWRITES',
+    );
+    expect(existsSync(at('other'))).toBe(false);
+    expect((await runFormat('fs.img')).code).toBe(0);
   });
 
   test('a changed block is a mismatch that names it', async () => {

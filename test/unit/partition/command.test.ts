@@ -1,0 +1,73 @@
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { command as ext4 } from '../../../tools/commands/ext4-build.ts';
+import { command as partition } from '../../../tools/commands/partition-build.ts';
+import { command as verify } from '../../../tools/commands/verity-verify.ts';
+import { command as verityFormat } from '../../../tools/commands/verity-format.ts';
+import type { OptionValues } from '../../../tools/commands/command.ts';
+import { expectCvmRejection } from '../../support/errors.ts';
+import { runCommand, scratchFolder } from '../../support/run-command.ts';
+
+const folder = scratchFolder();
+const at = (name: string): string => join(folder, name);
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+const SIZE = 8 << 20;
+writeFileSync(
+  at('content'),
+  new Uint8Array(100_000).map((_, i) => i * 7),
+);
+writeFileSync(
+  at('listing'),
+  'dir /d 0755 0 0\nfile /d/a content 0644 1 2 /d/b\nslink /l d/a 0777 0 0\nnod /null 0666 0 0 c 1 3\n',
+);
+const TREE = { listing: 'listing', file: ['content=content'], size: `${SIZE}` };
+const build = (options: Record<string, string | string[] | boolean>) =>
+  runCommand(partition, folder, [], { ...TREE, output: 'p.tzst', ...options });
+
+test('a partition from a listing is what the three commands make of it', async () => {
+  await runCommand(ext4, folder, [], { ...TREE, label: 'x', journal: true, output: 'raw' });
+  const formatted = await runCommand(verityFormat, folder, ['raw'], {
+    output: 'parts.tzst',
+    hash: 'sha512',
+    salt: 'aa',
+  });
+  const options = { label: 'x', journal: true, verityOffset: `${SIZE}`, hash: 'sha512', salt: 'aa' };
+  for (const jobs of ['1', '2']) {
+    expect(await build({ ...options, jobs })).toEqual({ code: 0, out: formatted.out, err: '' });
+    expect(readFileSync(at('p.tzst')).equals(readFileSync(at('parts.tzst')))).toBe(true);
+  }
+  expect((await runCommand(verify, folder, ['p.tzst'], { hashOffset: `${SIZE}` })).out).toBe(formatted.out);
+});
+
+test('a partition of another image is the same partition', async () => {
+  const named = { size: `${SIZE}`, mtime: '0' };
+  await runCommand(ext4, folder, [], { ...TREE, ...named, output: 'raw' });
+  await build({ ...named });
+  const first = readFileSync(at('p.tzst'));
+  await runCommand(partition, folder, [], { ...named, image: 'raw', output: 'again.tzst' });
+  expect(readFileSync(at('again.tzst')).equals(first)).toBe(true);
+});
+
+for (const [what, options, code] of [
+  ['no tree', { listing: undefined, file: undefined }, 'TREE_INPUT'],
+  ['two trees', { image: 'raw' }, 'TREE_INPUT'],
+  ['a salt without a hash tree', { salt: 'aa' }, 'OPTION_MISSING'],
+  ['a root hash without a hash tree', { rootHashOutput: 'hash' }, 'OPTION_MISSING'],
+  ['a hash tree inside the file system', { verityOffset: '4096' }, 'VERITY_OVERLAP'],
+  ['a hash tree at an odd place', { verityOffset: `${SIZE + 1}` }, 'VERITY_HASH_OFFSET'],
+  ['an unknown algorithm', { verityOffset: `${SIZE}`, hash: 'md5' }, 'VERITY_ALGORITHM'],
+  ['no jobs', { jobs: '0' }, 'OPTION_NUMBER'],
+  ['one path for both outputs', { verityOffset: `${SIZE}`, rootHashOutput: 'none.tzst' }, 'OUTPUT_TWICE'],
+  ['too little space', { size: `${1 << 16}` }, 'EXT4_FULL'],
+  ['a prefix without file_contexts', { prefix: '/boot' }, 'OPTION_MISSING'],
+] as const) {
+  test(`refuses ${what} and writes nothing`, async () => {
+    const given: OptionValues = { ...TREE, output: 'none.tzst', ...options };
+    await expectCvmRejection(() => runCommand(partition, folder, [], given), code, 'usage');
+    expect(existsSync(at('none.tzst'))).toBe(false);
+  });
+}
