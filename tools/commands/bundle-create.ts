@@ -181,7 +181,7 @@ async function write(bundle: Bundle, name: string, outputs: Outputs): Promise<vo
     if (mrTarball === undefined) await writeFileWhole(path, gzip(measurementTar(bundle)));
     else await copyFile(mrTarball, path);
   }
-  if (folder !== undefined) writeTreeToFolder(bundleTree(bundle), folder, false);
+  if (folder !== undefined) await writeTreeToFolder(bundleTree(bundle), folder, false);
   if (digest !== undefined) await writeFileWhole(digest, [Buffer.from(`${bundle.digest}\n`)]);
 }
 

@@ -25,11 +25,11 @@ export const command: Command = {
   options: [
     { flags: '--output <dir>', description: 'folder to fill: it must be empty or not exist', required: true },
   ],
-  run([path = ''], options, io) {
+  async run([path = ''], options, io) {
     const archive = openFile(resolvePath(io, path));
     try {
       const entries = inFile(path, () => treeOf(readPackit(archive)));
-      writeTreeToFolder(entries, resolvePath(io, requiredText(options, 'output')), false);
+      await writeTreeToFolder(entries, resolvePath(io, requiredText(options, 'output')), false);
     } finally {
       archive.close();
     }

@@ -49,7 +49,7 @@ async function run(
   let out = '';
   let err = '';
   const io: Io = {
-    out: (text) => void (out += text),
+    out: (text) => void (out += String(text)),
     err: (text) => void (err += text),
     cwd: folder,
     env,
