@@ -79,6 +79,9 @@ const NOT_MADE: ReadonlySet<string> = new Set([
   'bigalloc + without extents',
 ]);
 
+/** What some versions of it do not make: since 1.47.1 verity needs extents. */
+const MAY_NOT_BE_MADE: ReadonlySet<string> = new Set(['without extents + verity']);
+
 let work = '';
 let tree = '';
 let expected: readonly string[] = [];
@@ -169,7 +172,7 @@ names.forEach((name, i) => {
       rmSync(path, { force: true });
       expect(problems).toEqual([]);
       const wanted = [...NOT_MADE].filter((pair) => pair === name || pair.startsWith(`${name} + `));
-      expect(notMade).toEqual(wanted);
+      expect(notMade.filter((pair) => !MAY_NOT_BE_MADE.has(pair))).toEqual(wanted);
     },
     240_000,
   );

@@ -316,7 +316,9 @@ describe('a journal, and directories of many names', () => {
     }
   });
 
-  const loop = process.getuid?.() === 0 ? findOracle('losetup') : undefined;
+  // In a sandbox or a container there are none, even for root.
+  const losetup = findOracle('losetup') ?? '';
+  const loop = losetup !== '' && spawnSync(losetup, ['--find']).status === 0 ? losetup : undefined;
   oracleTest({ e2fsck, 'loop mounts': loop }, false)(
     'the kernel looks up 100,000 names through the index, and leaves a clean file system after heavy writes',
     () => {
@@ -326,8 +328,6 @@ describe('a journal, and directories of many names', () => {
       const mount = join(folder, 'mount');
       mkdirSync(mount);
       const mounted = spawnSync('mount', ['-o', 'loop', path, mount], { encoding: 'utf8' });
-      // In a container without loop devices there is nothing to be learned.
-      if (mounted.status !== 0 && /loop|permission|denied|not permitted/i.test(mounted.stderr)) return;
       expect(mounted.stderr).toBe('');
       try {
         for (let i = 0; i < 100_000; i += 97) expect(lstatSync(join(mount, `many/name-${i}`)).size).toBe(0);

@@ -163,7 +163,8 @@ export async function copyIntoCache(from: string, to: string): Promise<void> {
     await copyFile(from, part, constants.COPYFILE_FICLONE);
     await rename(part, to);
   } catch (cause) {
-    await rm(part, { force: true });
+    // Where nothing could be made there is nothing to take away: the first error is the one to tell.
+    await rm(part, { force: true }).catch(() => undefined);
     throw fileError(to, 'write', cause);
   }
 }
