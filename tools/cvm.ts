@@ -15,11 +15,11 @@ import { VERSION } from './version.ts';
 
 /** Runs the command that argv names and ends the process with its exit code. */
 export async function main(name: string, summary: string, table: readonly CommandEntry[]): Promise<void> {
-  if (isBlockWorker()) {
+  const argv = process.argv.slice(2);
+  if (await isBlockWorker(argv)) {
     await import('./commands/block-workers.ts');
     return;
   }
-  const argv = process.argv.slice(2);
   process.stdout.on('error', endWithoutReader);
   // Nobody is left to tell; the exit code still says what happened.
   process.stderr.on('error', () => undefined);

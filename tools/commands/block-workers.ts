@@ -6,11 +6,11 @@
  * one file, whose front asks `isBlockWorker` before it does anything else.
  */
 import { availableParallelism } from 'node:os';
-import { parentPort, Worker } from 'node:worker_threads';
+import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { bug } from '../errors.ts';
 import { scanBlocks, type BlockScan, type DigestParameters } from '../partition/block-scan.ts';
 import { BATCH_BYTES } from '../partition/content-index.ts';
-import { isBlockWorker, WORKER_MARK } from './worker-mark.ts';
+import { WORKER_MARK } from './worker-mark.ts';
 
 /** As many as Node has threads to compress with. Each costs buffers and a heap: more would not stay within 350 MB. */
 export const MAX_JOBS = 4;
@@ -42,7 +42,7 @@ function transfersOf(answer: Answer): ArrayBuffer[] {
   return 'failure' in answer ? [] : [answer.scan.masks.buffer, answer.scan.digests.buffer, answer.buffer];
 }
 
-if (isBlockWorker()) {
+if (!isMainThread && workerData === WORKER_MARK) {
   parentPort?.on('message', (task: Task) => {
     const answer = answerTo(task);
     parentPort?.postMessage(answer, transfersOf(answer));
@@ -111,7 +111,11 @@ export class BlockWorkers {
   }
 
   #start(): Thread {
-    const worker = new Worker(new URL(import.meta.url), { workerData: WORKER_MARK, argv: [], env: {} });
+    const worker = new Worker(new URL(import.meta.url), {
+      workerData: WORKER_MARK,
+      argv: [WORKER_MARK],
+      env: {},
+    });
     const thread: Thread = { worker, current: undefined };
     worker.on('message', (answer: Answer) => {
       const waiting = thread.current;
