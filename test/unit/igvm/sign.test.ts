@@ -163,7 +163,8 @@ describe('in two steps', () => {
       new Uint8Array(96),
       new Uint8Array(97),
       new Uint8Array(96).fill(255),
-      new Uint8Array(512),
+      // As SNP's own structures have it: R and S are 1.
+      Uint8Array.from({ length: 512 }, (_, at) => (at === 0 || at === 72 ? 1 : 0)),
       // R and S at the order of the curve, and S zero.
       hexToBytes(ORDER + '01'.padStart(96, '0')),
       hexToBytes('01'.padStart(96, '0') + ORDER),
