@@ -1,13 +1,12 @@
 """The kernel command lines of a release."""
 
 load("//rules:providers.bzl", "CvmPartitionInfo")
+load(":root_hash.bzl", "root_hash_of")
 load(":run_cvm.bzl", "CVM_ATTRS", "CVM_TOOLCHAINS", "run_cvm")
 
 def _cvm_boot_args_impl(ctx):
     out = ctx.actions.declare_file(ctx.label.name)
-    root_hash = ctx.attr.root_partition[CvmPartitionInfo].root_hash
-    if root_hash == None:
-        fail("%s: root_partition must be a root partition" % ctx.label)
+    root_hash = root_hash_of(ctx)
     args = ctx.actions.args()
     args.add("--template", ctx.file.template)
     args.add("--root-hash-file", root_hash)

@@ -1,6 +1,7 @@
 """One file of JavaScript out of many."""
 
 load(":node_toolchain.bzl", "NODE_TOOLCHAIN_TYPE")
+load(":npm_packages.bzl", "npm_attrs")
 load(":ts_project.bzl", "TsProjectInfo")
 
 def _js_bundle_impl(ctx):
@@ -45,19 +46,7 @@ js_bundle = rule(
         "project": attr.label(mandatory = True, providers = [TsProjectInfo], doc = "The `ts_project` that compiles the entry."),
         "split": attr.bool(doc = "Whether what is imported dynamically goes into a folder `<out>.parts` beside the bundle, so that a call reads what it needs."),
         "_driver": attr.label(default = "//rules/private:js_bundle.mjs", allow_single_file = True),
-        "_npm": attr.label(default = "@cvm_npm//:package.json", allow_single_file = True),
-        "_packages": attr.label_list(default = [
-            "@cvm_npm//:@dfinity/agent",
-            "@cvm_npm//:@dfinity/candid",
-            "@cvm_npm//:@dfinity/principal",
-            "@cvm_npm//:@noble/curves",
-            "@cvm_npm//:@noble/hashes",
-            "@cvm_npm//:cbor-x",
-            "@cvm_npm//:commander",
-            "@cvm_npm//:esbuild",
-            "@cvm_npm//:valibot",
-        ]),
-    },
+    } | npm_attrs(["@cvm_npm//:esbuild"]),
     toolchains = [NODE_TOOLCHAIN_TYPE],
     doc = """Bundles compiled TypeScript and the packages it uses into one file that needs no node_modules.
 

@@ -1,6 +1,7 @@
 """③ Proposals: verified before anything is made from them."""
 
 load("//rules:providers.bzl", "CvmMeasurementsInfo", "CvmPartitionInfo", "CvmProposalInfo", "cvm_proposal_info")
+load(":root_hash.bzl", "root_hash_of")
 load(":run_cvm.bzl", "CVM_ATTRS", "CVM_TOOLCHAINS", "run_cvm")
 
 def _cvm_proposal_impl(ctx):
@@ -83,9 +84,7 @@ it does not say which question was answered.""",
 def _cvm_proposal_payload_impl(ctx):
     out = ctx.actions.declare_file(ctx.label.name)
     summary = ctx.actions.declare_file(ctx.label.name.removesuffix(".json") + ".txt")
-    root_hash = ctx.attr.root_partition[CvmPartitionInfo].root_hash
-    if root_hash == None:
-        fail("%s: root_partition must be a root partition" % ctx.label)
+    root_hash = root_hash_of(ctx)
     measurements = ctx.attr.measurements[CvmMeasurementsInfo].measurements
     args = ctx.actions.args()
     args.add("--root-hash-file", root_hash)

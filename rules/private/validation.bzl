@@ -1,15 +1,14 @@
 """⑥ The decision, as a file."""
 
 load("//rules:providers.bzl", "CvmMeasurementsInfo", "CvmPartitionInfo", "CvmProposalInfo")
+load(":root_hash.bzl", "root_hash_of")
 load(":run_cvm.bzl", "CVM_ATTRS", "CVM_TOOLCHAINS", "run_cvm")
 
 def _cvm_validation_impl(ctx):
     out = ctx.actions.declare_file(ctx.label.name)
     proposal = ctx.attr.proposal[CvmProposalInfo]
     measurements = ctx.attr.measurements[CvmMeasurementsInfo].measurements
-    root_hash = ctx.attr.root_partition[CvmPartitionInfo].root_hash
-    if root_hash == None:
-        fail("%s: root_partition must be a root partition" % ctx.label)
+    root_hash = root_hash_of(ctx)
     args = ctx.actions.args()
     args.add("--proposal", proposal.certificate)
     if proposal.request:

@@ -1,6 +1,7 @@
 """vitest as a Bazel test."""
 
 load(":node_toolchain.bzl", "NODE_TOOLCHAIN_TYPE")
+load(":npm_packages.bzl", "npm_attrs")
 load(":runfiles.bzl", "runfiles_path")
 
 _LAUNCHER = """\
@@ -45,22 +46,8 @@ vitest_test = rule(
         "types": attr.label_list(doc = "`ts_project`s that check the tests' types; built along with the test."),
         "_config": attr.label(default = "//:vitest.config.ts", allow_single_file = True),
         "_driver": attr.label(default = "//rules/private:vitest_driver.mjs", allow_single_file = True),
-        "_npm": attr.label(default = "@cvm_npm//:package.json", allow_single_file = True),
         "_package_json": attr.label(default = "//:package.json", allow_single_file = True),
-        "_packages": attr.label_list(default = [
-            "@cvm_npm//:@dfinity/agent",
-            "@cvm_npm//:@dfinity/candid",
-            "@cvm_npm//:@dfinity/principal",
-            "@cvm_npm//:@noble/curves",
-            "@cvm_npm//:@noble/hashes",
-            "@cvm_npm//:cbor-x",
-            "@cvm_npm//:commander",
-            "@cvm_npm//:fast-check",
-            "@cvm_npm//:valibot",
-            "@cvm_npm//:vite",
-            "@cvm_npm//:vitest",
-        ]),
-    },
+    } | npm_attrs(["@cvm_npm//:fast-check", "@cvm_npm//:vite", "@cvm_npm//:vitest"]),
     test = True,
     toolchains = [NODE_TOOLCHAIN_TYPE],
     doc = """Runs the vitest tests of one folder.

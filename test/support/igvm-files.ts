@@ -6,7 +6,7 @@ import {
   type IgvmHeader,
   type PageData,
 } from '../../tools/igvm/model.ts';
-import { writeIgvmVmsa, type VmsaSegment, type VmsaValues } from '../../tools/igvm/vmsa.ts';
+import { writeVmsa, type VmsaSegment, type VmsaValues } from '../../tools/snp/vmsa-page.ts';
 import { writeNativeContext } from '../../tools/igvm/vp-context.ts';
 
 /** A page full of one byte. */
@@ -44,7 +44,7 @@ export function page(gpa: number, mask: number, bytes?: Uint8Array, more: Partia
 }
 
 export function vmsa(values: VmsaValues = STANDARD_VMSA, gpa = VMSA_ADDRESS, mask = 1): IgvmHeader {
-  return { kind: 'vp-context', gpa, mask, vpIndex: 0, data: writeIgvmVmsa(values) };
+  return { kind: 'vp-context', gpa, mask, vpIndex: 0, data: writeVmsa(values) };
 }
 
 const counted = new Uint8Array(4096).map((_, i) => i & 0xff);

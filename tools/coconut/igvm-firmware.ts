@@ -1,5 +1,6 @@
 import { readU32, writeU16, writeU32, writeU64 } from '../bytes/little-endian.ts';
 import { formatError, type CvmError, type Fact } from '../errors.ts';
+import { mayBeIgnored, typeOfHeader } from '../igvm/header-types.ts';
 import {
   IGVM_PAGE_BYTES,
   PAGE_DATA_TYPES,
@@ -11,8 +12,7 @@ import {
   type ParameterName,
   type VpContext,
 } from '../igvm/model.ts';
-import { mayBeIgnored, typeOfHeader } from '../igvm/header-types.ts';
-import { readIgvmVmsa, vmsaRegister } from '../igvm/vmsa.ts';
+import { readVmsa, vmsaRegister } from '../snp/vmsa-page.ts';
 import { NO_FIRMWARE_INFO, type Firmware, type FirmwareInfo, type Prevalidated } from './firmware.ts';
 import { FOUR_GIB } from './image-input.ts';
 import type { Generation } from './layouts.ts';
@@ -269,7 +269,7 @@ class Importer {
         ['page at 0 with the start address', this.#start === undefined ? 'missing' : 'there'],
       ]);
     }
-    const { registers, segments } = readIgvmVmsa(this.#vmsa.data);
+    const { registers, segments } = readVmsa(this.#vmsa.data);
     const bytes = new Uint8Array(GUEST_CONTEXT_BYTES);
     for (const [i, name] of (['cr0', 'cr3', 'cr4', 'efer'] as const).entries())
       writeU64(bytes, 8 * i, registers[name] ?? 0n);

@@ -1,5 +1,4 @@
 import type { VpContext } from '../igvm/model.ts';
-import { writeIgvmVmsa, type VmsaSegment } from '../igvm/vmsa.ts';
 import {
   VBS_REGISTER_NAMES,
   vbsSegment,
@@ -8,6 +7,7 @@ import {
   writeVbsRegisters,
   type VbsRegisterName,
 } from '../igvm/vp-context.ts';
+import { writeVmsa, type VmsaSegment } from '../snp/vmsa-page.ts';
 import { MASKS, type ImageOptions } from './image-input.ts';
 
 /** Where the boot processor starts. */
@@ -80,7 +80,7 @@ export function startState({ layout, hypervisor, platforms }: ImageOptions, star
     const keepsPaging = start.longMode && generation === 'bldr';
     const vtom = BigInt(start.vtom);
     const data = vmsaSegment(DATA);
-    return writeIgvmVmsa({
+    return writeVmsa({
       segments: { cs: vmsaSegment(code), ds: data, ss: data, es: data, fs: data, gs: data },
       registers: {
         cr0: keepsPaging ? CR0 : CR0 & ~CR0_PG,

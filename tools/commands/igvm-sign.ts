@@ -7,17 +7,16 @@ import {
   readPublicKeyPem,
   readSignature,
   requirePolicy,
-  writeIdBlock,
-  writeIdKey,
-  type IdBlock,
+  withKeyErrors,
   type IdBlockParts,
 } from '../igvm/id-block.ts';
-import { signerFromPem, type IdBlockSigner } from '../igvm/id-block-sign.ts';
 import { checkKvm } from '../igvm/kvm-check.ts';
 import { platformMask } from '../igvm/measured-file.ts';
 import { measureIgvm } from '../igvm/measure.ts';
-import type { IdBlockPublicKey, IgvmFile, SnpIdBlock } from '../igvm/model.ts';
+import type { IgvmFile, SnpIdBlock } from '../igvm/model.ts';
 import { writeIgvm } from '../igvm/writer.ts';
+import { readSigningKey, signP384 } from '../snp/id-block-sign.ts';
+import { SNP_ID_BYTES, writeIdBlock, type IdBlock } from '../snp/id-block.ts';
 import type { Command, Io, OptionValues } from './command.ts';
 import { requireDistinctOutputs, resolvePath, writeFileWhole } from './files.ts';
 import { inFile, openIgvm, readSmallFile } from './igvm-files.ts';
@@ -76,7 +75,7 @@ export const command: Command = {
     if (keyOutput !== undefined) {
       if (idSide === undefined)
         throw usage('--id-key-output needs the ID key', 'give --id-public-key or --id-key');
-      writes.push([keyOutput, writeIdKey(idSide.publicKey)]);
+      writes.push([keyOutput, idSide.publicKey]);
     }
     if (output !== undefined) {
       if (idSide === undefined)
@@ -89,7 +88,7 @@ export const command: Command = {
         author:
           author === undefined
             ? undefined
-            : { key: author.publicKey, signature: author.signature(writeIdKey(idSide.publicKey)) },
+            : { key: author.publicKey, signature: author.signature(idSide.publicKey) },
       };
       writes.push([output, inFile(path, () => withIdBlock(file, idBlockHeader(mask, parts), options))]);
     }
@@ -126,10 +125,12 @@ function idBlockOf(file: IgvmFile, mask: number, options: OptionValues): IdBlock
   if (flagOption(options, 'checkKvm')) checkKvm(file, mask, compat);
   const id = (name: string): Uint8Array => {
     const text = textOption(options, name);
-    return text === undefined ? new Uint8Array(16) : hexToBytes(text, `--${name.replace('Id', '-id')}`, 16);
+    return text === undefined
+      ? new Uint8Array(SNP_ID_BYTES)
+      : hexToBytes(text, `--${name.replace('Id', '-id')}`, SNP_ID_BYTES);
   };
   return {
-    ld: digest,
+    launchDigest: digest,
     familyId: id('familyId'),
     imageId: id('imageId'),
     guestSvn: parseDecimal(textOption(options, 'guestSvn') ?? '0', '--guest-svn', 0, 0xffff_ffff),
@@ -137,18 +138,25 @@ function idBlockOf(file: IgvmFile, mask: number, options: OptionValues): IdBlock
   };
 }
 
+/** A public key (1028 bytes), and what it makes of a message: R and S, big-endian, 48 bytes each. */
+interface Side {
+  readonly publicKey: Uint8Array;
+  signature(message: Uint8Array): Uint8Array;
+}
+
 /** A key that signs, or one with a signature that was made elsewhere; undefined when neither was given. */
-function sideOf(
-  io: Pick<Io, 'cwd'>,
-  options: OptionValues,
-  side: 'id' | 'author',
-): IdBlockSigner | undefined {
+function sideOf(io: Pick<Io, 'cwd'>, options: OptionValues, side: 'id' | 'author'): Side | undefined {
   const pem = (path: string): string => utf8FromBytes(readSmallFile(io, path, KEY_LIMIT_BYTES), path);
   const keyPath = textOption(options, `${side}Key`);
-  if (keyPath !== undefined) return signerFromPem(pem(keyPath), keyPath);
+  if (keyPath !== undefined) {
+    const key = withKeyErrors(keyPath, 'no private key in PEM, or an encrypted one', () =>
+      readSigningKey(Buffer.from(pem(keyPath)), keyPath),
+    );
+    return { publicKey: key.publicKey, signature: (message) => signP384(key, message) };
+  }
   const publicPath = textOption(options, `${side}PublicKey`);
   if (publicPath === undefined) return undefined;
-  const publicKey: IdBlockPublicKey = readPublicKeyPem(pem(publicPath), publicPath);
+  const publicKey = readPublicKeyPem(pem(publicPath), publicPath);
   return {
     publicKey,
     signature() {

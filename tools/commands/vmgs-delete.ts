@@ -1,17 +1,14 @@
 import { fileEntry, isEncryptedFile, isEncryptedStore } from '../vmgs/store.ts';
 import { deleteFile, requireFileId } from '../vmgs/update.ts';
 import type { Command } from './command.ts';
-import { applyChange, secretsOf, withStore } from './vmgs-file.ts';
+import { applyAndPrint, secretsOf, withStore } from './vmgs-file.ts';
 import {
-  COMMON_OPTIONS,
+  changeOptions,
   EXIT_CODES_TEXT,
   FILE_ARGUMENT,
   FILE_ID_OPTIONS,
-  FILE_OPTIONS,
   fileIdOf,
   KEY_OPTIONS,
-  print,
-  SEED_OPTION,
   vmgsExitCode,
 } from './vmgs-options.ts';
 
@@ -21,7 +18,7 @@ export const command: Command = {
     'Changes the tables alone: the bytes stay in free blocks until they are used again. Without the key of an encrypted ' +
     `store its extended table keeps a stale entry, as with vmgstool; a warning says so. ${EXIT_CODES_TEXT}`,
   arguments: [FILE_ARGUMENT],
-  options: [...FILE_OPTIONS, ...FILE_ID_OPTIONS, ...KEY_OPTIONS, SEED_OPTION, ...COMMON_OPTIONS],
+  options: changeOptions(...FILE_ID_OPTIONS, ...KEY_OPTIONS),
   exitCode: vmgsExitCode,
 
   async run(args, options, io) {
@@ -35,8 +32,7 @@ export const command: Command = {
         );
       }
       const change = deleteFile(store, id, secretsOf(io, options));
-      applyChange(vmgs, change);
-      await print(io, options, { file: vmgs.path, id, sequence: change.store.header.sequence }, '');
+      await applyAndPrint(io, options, vmgs, change, { id });
     });
     return 0;
   },

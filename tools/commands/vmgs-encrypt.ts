@@ -13,16 +13,14 @@ import { openStore } from '../vmgs/store.ts';
 import { applyChange, readKey, readSeed, secretsOf, withVmgsFile, type VmgsFile } from './vmgs-file.ts';
 import {
   ALGORITHM_OPTIONS,
+  changeOptions,
   checkAlgorithm,
-  COMMON_OPTIONS,
   EXIT_CODES_TEXT,
   FILE_ARGUMENT,
-  FILE_OPTIONS,
   KEY_OPTIONS,
   keyPathOf,
   print,
   required,
-  SEED_OPTION,
   vmgsExitCode,
 } from './vmgs-options.ts';
 
@@ -33,8 +31,7 @@ export const command: Command = {
     '--rewrite does that, also later, in a store that is encrypted already. Their old plaintext stays in free blocks; ' +
     `--rebuild writes a new file without it. The provisioning marker is always plain. ${EXIT_CODES_TEXT}`,
   arguments: [FILE_ARGUMENT],
-  options: [
-    ...FILE_OPTIONS,
+  options: changeOptions(
     ...KEY_OPTIONS,
     ...ALGORITHM_OPTIONS,
     { flags: '--rewrite <id>', description: 'encrypt this plain file, too', repeatable: true },
@@ -43,9 +40,7 @@ export const command: Command = {
       flags: '--rebuild <path>',
       description: 'write a new, encrypted file instead, every file in it encrypted',
     },
-    SEED_OPTION,
-    ...COMMON_OPTIONS,
-  ],
+  ),
   exitCode: vmgsExitCode,
 
   async run(args, options, io) {

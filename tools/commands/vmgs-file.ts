@@ -13,7 +13,7 @@ import { readVhdFooter, VHD_SECTOR_BYTES, type VhdFooter } from '../vmgs/vhd.ts'
 import type { Io, OptionValues } from './command.ts';
 import { fileError, openFile, resolvePath, type OpenFile } from './files.ts';
 import { textOption } from './options.ts';
-import { filePathOf, keyPathOf, rawSectorBytes } from './vmgs-options.ts';
+import { filePathOf, keyPathOf, print, rawSectorBytes } from './vmgs-options.ts';
 
 /** A VMGS file that is open for reading. */
 export interface VmgsFile {
@@ -125,6 +125,19 @@ export function applyChange({ path, file }: VmgsFile, ...changes: readonly Chang
   } finally {
     if (handle !== undefined) closeSync(handle);
   }
+}
+
+/** {@link applyChange}, and what is printed afterwards: the file, `facts` and the store's new sequence number. */
+export async function applyAndPrint(
+  io: Io,
+  options: OptionValues,
+  vmgs: VmgsFile,
+  change: Change,
+  facts: object,
+): Promise<void> {
+  applyChange(vmgs, change);
+  const { sequence } = change.store.header;
+  await print(io, options, { file: vmgs.path, ...facts, sequence }, '');
 }
 
 function applyStep(handle: number, step: Step): void {

@@ -56,6 +56,11 @@ export const SEED_OPTION: OptionSpec = {
     'secret file of 32 bytes or more that all keys and nonces are derived from, instead of random ones: same inputs, same bytes',
 };
 
+/** The options of a command that changes a store, around its own. */
+export function changeOptions(...own: readonly OptionSpec[]): readonly OptionSpec[] {
+  return [...FILE_OPTIONS, ...own, SEED_OPTION, ...COMMON_OPTIONS];
+}
+
 /** The sentence on exit codes in each command's description. */
 export const EXIT_CODES_TEXT =
   'Exit codes are those of vmgstool: 0 good, 1 any other error, 3 the store is empty, 4 no such file id, 5 version 1; ' +

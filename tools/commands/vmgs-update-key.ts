@@ -1,20 +1,17 @@
 import { notEncrypted } from '../vmgs/store.ts';
 import { updateKey } from '../vmgs/update.ts';
 import type { Command } from './command.ts';
-import { applyChange, readKey, secretsOf, withStore } from './vmgs-file.ts';
+import { applyAndPrint, readKey, secretsOf, withStore } from './vmgs-file.ts';
 import {
   aliasedText,
   ALGORITHM_OPTIONS,
+  changeOptions,
   checkAlgorithm,
-  COMMON_OPTIONS,
   EXIT_CODES_TEXT,
   FILE_ARGUMENT,
-  FILE_OPTIONS,
   KEY_OPTIONS,
   keyPathOf,
-  print,
   required,
-  SEED_OPTION,
   vmgsExitCode,
 } from './vmgs-options.ts';
 
@@ -25,15 +22,12 @@ export const command: Command = {
     'first. Cut off in between, either key opens the store, and the command can be repeated with either. ' +
     EXIT_CODES_TEXT,
   arguments: [FILE_ARGUMENT],
-  options: [
-    ...FILE_OPTIONS,
+  options: changeOptions(
     ...KEY_OPTIONS,
     { flags: '-n, --new-key-path <path>', description: 'file of the new key: 32 raw bytes' },
     { flags: '--newkeypath <path>', description: '--new-key-path' },
     ...ALGORITHM_OPTIONS,
-    SEED_OPTION,
-    ...COMMON_OPTIONS,
-  ],
+  ),
   exitCode: vmgsExitCode,
 
   async run(args, options, io) {
@@ -43,14 +37,8 @@ export const command: Command = {
     await withStore(io, args, options, async (store, vmgs) => {
       if (store.unlocked === undefined || newKey === undefined) throw notEncrypted();
       const change = updateKey(store, newKey, secretsOf(io, options));
-      applyChange(vmgs, change);
-      const { sequence } = change.store.header;
-      await print(
-        io,
-        options,
-        { file: vmgs.path, keySlot: change.store.unlocked?.keySlot ?? null, sequence },
-        '',
-      );
+      const keySlot = change.store.unlocked?.keySlot ?? null;
+      await applyAndPrint(io, options, vmgs, change, { keySlot });
     });
     return 0;
   },

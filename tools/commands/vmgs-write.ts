@@ -9,18 +9,16 @@ import { applyChange, secretsOf, withStore } from './vmgs-file.ts';
 import {
   aliasedFlag,
   aliasedText,
-  COMMON_OPTIONS,
+  changeOptions,
   DATA_PATH_OPTIONS,
   EXIT_CODES_TEXT,
   FILE_ARGUMENT,
   FILE_ID_OPTIONS,
-  FILE_OPTIONS,
   fileIdOf,
   KEY_OPTIONS,
   OVERWRITE_OPTIONS,
   print,
   required,
-  SEED_OPTION,
   vmgsExitCode,
 } from './vmgs-options.ts';
 
@@ -30,16 +28,13 @@ export const command: Command = {
     'Writes --data-path under a file id: encrypted with the key, plain without. Whatever stops it, the store holds the ' +
     `old file or the new one. ${EXIT_CODES_TEXT}`,
   arguments: [FILE_ARGUMENT],
-  options: [
-    ...FILE_OPTIONS,
+  options: changeOptions(
     ...DATA_PATH_OPTIONS('file to read'),
     ...FILE_ID_OPTIONS,
     ...KEY_OPTIONS,
     { flags: '--plain', description: 'with the key: store the file plain all the same' },
     ...OVERWRITE_OPTIONS,
-    SEED_OPTION,
-    ...COMMON_OPTIONS,
-  ],
+  ),
   exitCode: vmgsExitCode,
 
   async run(args, options, io) {

@@ -4,9 +4,15 @@ import { decodeCbor } from '../cbor/decode.ts';
 import { encodeCbor } from '../cbor/encode.ts';
 import type { CborValue } from '../cbor/value.ts';
 import { usageError } from '../errors.ts';
-import { LAUNCH_DIGEST_BYTES, LaunchContext, PAGE_BYTES, VMSA_GPA } from '../snp/gctx.ts';
+import { LAUNCH_DIGEST_BYTES, LaunchContext, PAGE_BYTES } from '../snp/gctx.ts';
 import { cmdlineHash, kernelHashesPage } from '../snp/kernel-hashes.ts';
-import { checkVcpus, measureSection, requireWholePages, type LaunchStep } from '../snp/launch-digest.ts';
+import {
+  checkVcpus,
+  measureSection,
+  requireWholePages,
+  vmsaSteps,
+  type LaunchStep,
+} from '../snp/launch-digest.ts';
 import { sectionName, type SevSection } from '../snp/ovmf.ts';
 import { VCPU_MODELS, vcpuTypeSignature } from '../snp/vcpu-types.ts';
 import { BSP_RESET_EIP, buildVmsa } from '../snp/vmsa.ts';
@@ -141,22 +147,8 @@ export function snpLaunchSteps(material: SnpMaterial, guest: SnpGuest, firmwareB
       'sha384',
       buildVmsa({ vmmType: 'QEMU', eip, vcpuSig: guest.vcpuSig, guestFeatures: guest.guestFeatures }),
     );
-  const bsp = vmsa(BSP_RESET_EIP);
-  const ap = vmsa(material.resetEip);
-  for (let vcpu = 0; vcpu < guest.vcpus; vcpu++) {
-    const contentSha384 = vcpu === 0 ? bsp : ap;
-    context.vmsaPage(contentSha384);
-    steps.push({
-      what: 'vmsa',
-      name: `VMSA ${vcpu}`,
-      pageType: 'vmsa',
-      gpa: VMSA_GPA,
-      pages: 1,
-      contentSha384,
-      digest: context.digest,
-    });
-  }
-  return steps;
+  const vmsas = { bsp: vmsa(BSP_RESET_EIP), ap: vmsa(material.resetEip) };
+  return [...steps, ...vmsaSteps(context, guest.vcpus, vmsas)];
 }
 
 /** The launch digest, 48 bytes. @throws CvmError as {@link snpLaunchSteps} */

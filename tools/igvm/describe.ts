@@ -1,5 +1,6 @@
 import { bytesToHex } from '../bytes/hex.ts';
 import { digestBytes } from '../bytes/digest.ts';
+import { readVmsa, type VmsaSegment } from '../snp/vmsa-page.ts';
 import { typeOfHeader } from './header-types.ts';
 import {
   headersOfKind,
@@ -14,7 +15,6 @@ import {
   type SnpIdBlock,
   type VpContext,
 } from './model.ts';
-import { readIgvmVmsa, SEV_FEATURE_BITS, type VmsaSegment } from './vmsa.ts';
 import { readNativeContext, readVbsRegisters, VBS_REGISTER_NAMES } from './vp-context.ts';
 
 /** A header as names and texts: what dump prints and diff compares. */
@@ -36,6 +36,22 @@ const POLICY_BITS: Readonly<Record<number, string>> = {
   18: 'migration agent',
   19: 'debug',
   20: 'single socket',
+};
+
+/** Bits of sev_features that have names, from bit 0. */
+const SEV_FEATURE_BITS: Readonly<Record<number, string>> = {
+  0: 'snp',
+  1: 'vtom',
+  2: 'reflect_vc',
+  3: 'restrict_injection',
+  4: 'alternate_injection',
+  5: 'debug_swap',
+  6: 'prevent_host_ibs',
+  7: 'btb_isolation',
+  8: 'vmpl_sss',
+  9: 'secure_tsc',
+  14: 'vmsa_reg_prot',
+  15: 'smt_prot',
 };
 
 /** Describes headers of one file. */
@@ -190,7 +206,7 @@ export class Describer {
 }
 
 function vmsaFields(page: Uint8Array): Record<string, string> {
-  const { segments, registers, hasMore } = readIgvmVmsa(page);
+  const { segments, registers, hasMore } = readVmsa(page);
   const fields: Record<string, string> = {};
   for (const [name, segment] of Object.entries(segments)) fields[name] = segmentText(segment);
   for (const [name, value] of Object.entries(registers)) fields[name] = hex(value);

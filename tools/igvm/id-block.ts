@@ -1,55 +1,26 @@
-import { createPublicKey } from 'node:crypto';
-import { p384 } from '@noble/curves/nist';
-import { isZero } from '../bytes/compare.ts';
-import { digestBytes } from '../bytes/digest.ts';
-import { bug, formatError, mismatchError, trustError } from '../errors.ts';
+import { readU32 } from '../bytes/little-endian.ts';
+import { CvmError, formatError, mismatchError, trustError } from '../errors.ts';
+import { ALGORITHM_P384_SHA384, ID_BLOCK_VERSION, writeIdBlock, type IdBlock } from '../snp/id-block.ts';
+import {
+  isP384Scalar,
+  isSignedBy,
+  p384Key,
+  P1363_BYTES,
+  publicKeyPoint,
+  readAnySignature,
+  readSnpPublicKey,
+  SNP_FIELD_BYTES,
+  SNP_SIGNATURE_BYTES,
+  writeSnpPublicKey,
+  writeSnpSignature,
+} from '../snp/p384.ts';
 import { guestPolicy } from './measured-file.ts';
 import type { IdBlockPublicKey, IdBlockSignature, IgvmFile, SnpIdBlock } from './model.ts';
 
 /*
- * AMD's ID_BLOCK and ID_AUTH: what a guest owner signs and a firmware checks. Numbers are little-endian, coordinates and
- * signature halves 72 bytes wide, of which P-384 uses 48.
- * Source: AMD 56860, SNP_LAUNCH_FINISH, "ID Block" and "ID Authentication Information"; keys and signatures as in the
- * chapter on ECDSA.
+ * The header that carries AMD's ID block and what authenticates it. Blocks, keys and signatures are those of `snp/`; the
+ * header has them without the reserved bytes, and an author key only where there is an author.
  */
-
-const HALF_BYTES = 72;
-const P384_BYTES = 48;
-const CURVE_P384 = 2;
-const ALGORITHM_ECDSA_P384_SHA384 = 1;
-
-export const ID_BLOCK_BYTES = 96;
-
-/** The ID key as the author signs it: u32 curve, qx, qy, zeros. */
-export const ID_KEY_BYTES = 0x404;
-
-export interface IdBlock {
-  /** 48 bytes. */
-  readonly ld: Uint8Array;
-  /** 16 bytes. */
-  readonly familyId: Uint8Array;
-  /** 16 bytes. */
-  readonly imageId: Uint8Array;
-  readonly guestSvn: number;
-  readonly policy: bigint;
-}
-
-const ID_BLOCK_VERSION = 1;
-
-/**
- * The 96 bytes that the ID key signs: ld 48, family_id 16, image_id 16, u32 version 1, u32 guest_svn, u64 policy.
- */
-export function writeIdBlock(block: IdBlock): Uint8Array {
-  const bytes = new Uint8Array(ID_BLOCK_BYTES);
-  const view = new DataView(bytes.buffer);
-  bytes.set(block.ld, 0);
-  bytes.set(block.familyId, 48);
-  bytes.set(block.imageId, 64);
-  view.setUint32(80, ID_BLOCK_VERSION, true);
-  view.setUint32(84, block.guestSvn, true);
-  view.setBigUint64(88, block.policy, true);
-  return bytes;
-}
 
 /**
  * The policy that the ID block must name: that of the file.
@@ -64,46 +35,36 @@ export function requirePolicy(file: IgvmFile, mask: number): bigint {
   });
 }
 
-/** What the author key signs. */
-export function writeIdKey(key: IdBlockPublicKey): Uint8Array {
-  const bytes = new Uint8Array(ID_KEY_BYTES);
-  new DataView(bytes.buffer).setUint32(0, key.curve, true);
-  bytes.set(key.qx, 4);
-  bytes.set(key.qy, 4 + HALF_BYTES);
-  return bytes;
-}
-
-/** @param point 97 bytes: 04, x, y, big-endian */
-export function publicKeyFromPoint(point: Uint8Array): IdBlockPublicKey {
-  if (point.length !== 1 + 2 * P384_BYTES || point[0] !== 4)
-    throw bug('a point of P-384 is not uncompressed');
-  return {
-    curve: CURVE_P384,
-    qx: half(point.subarray(1, 1 + P384_BYTES)),
-    qy: half(point.subarray(1 + P384_BYTES)),
-  };
+/**
+ * A P-384 public key in PEM.
+ * @returns 1028 bytes, see {@link writeSnpPublicKey}
+ * @throws CvmError format IGVM_KEY
+ */
+export function readPublicKeyPem(pem: string, what: string): Uint8Array {
+  // A private key would be accepted as well, and then lie where public ones are expected.
+  if (pem.includes('PRIVATE KEY')) throw keyError(what, 'a private key where a public one belongs');
+  return withKeyErrors(what, 'no public key in PEM', () =>
+    writeSnpPublicKey(publicKeyPoint(Buffer.from(pem), what)),
+  );
 }
 
 /**
- * A P-384 public key in PEM.
+ * Reads a key, and says what is wrong with it as an error of IGVM files.
+ * @param none what is found where there is no key
  * @throws CvmError format IGVM_KEY
  */
-export function readPublicKeyPem(pem: string, what: string): IdBlockPublicKey {
-  // A private key would be accepted as well, and then lie where public ones are expected.
-  if (pem.includes('PRIVATE KEY')) throw keyError(what, 'a private key where a public one belongs');
-  let point: Uint8Array;
+export function withKeyErrors<T>(what: string, none: string, read: () => T): T {
   try {
-    const { crv, x = '', y = '' } = createPublicKey(pem).export({ format: 'jwk' });
-    if (crv !== 'P-384') throw keyError(what, 'a key of another kind or curve');
-    point = new Uint8Array([4, ...Buffer.from(x, 'base64url'), ...Buffer.from(y, 'base64url')]);
-  } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'IGVM_KEY') throw cause;
-    throw keyError(what, 'no public key in PEM', cause);
+    return read();
+  } catch (error) {
+    if (!(error instanceof CvmError) || error.code !== 'SNP_KEY_FORMAT') throw error;
+    // Where the reader failed, it says why; a key that could be read is of another kind.
+    const { cause } = error;
+    throw keyError(what, cause === undefined ? 'a key of another kind or curve' : none, cause);
   }
-  return publicKeyFromPoint(point);
 }
 
-export function keyError(what: string, found: string, cause?: unknown): Error {
+function keyError(what: string, found: string, cause?: unknown): Error {
   return formatError('IGVM_KEY', 'a key cannot be used: P-384 in PEM is needed', {
     facts: [
       ['key', what],
@@ -116,18 +77,12 @@ export function keyError(what: string, found: string, cause?: unknown): Error {
 
 /**
  * A detached signature: 96 bytes r and s, big-endian, or DER as openssl writes it.
+ * @returns R and S as {@link P1363_BYTES}
  * @throws CvmError format IGVM_SIGNATURE_FORM
  */
-export function readSignature(bytes: Uint8Array, what: string): IdBlockSignature {
-  try {
-    // bytes may be a view that DER parsing must not outlive.
-    const signature =
-      bytes.length === 2 * P384_BYTES
-        ? p384.Signature.fromBytes(bytes.slice(), 'compact')
-        : p384.Signature.fromBytes(bytes.slice(), 'der');
-    return signatureFromCompact(signature.toBytes('compact'));
-  } catch (cause) {
-    throw formatError('IGVM_SIGNATURE_FORM', 'a signature is neither 96 bytes nor DER of P-384', {
+export function readSignature(bytes: Uint8Array, what: string): Uint8Array {
+  const wrong = (cause?: unknown): Error =>
+    formatError('IGVM_SIGNATURE_FORM', 'a signature is neither 96 bytes nor DER of P-384', {
       facts: [
         ['signature', what],
         ['size', `${bytes.length} bytes`],
@@ -135,63 +90,26 @@ export function readSignature(bytes: Uint8Array, what: string): IdBlockSignature
       mend: 'sign with openssl dgst -sha384 -sign KEY',
       cause,
     });
-  }
-}
-
-/** @param compact r and s, 48 bytes each, big-endian */
-export function signatureFromCompact(compact: Uint8Array): IdBlockSignature {
-  return { r: half(compact.subarray(0, P384_BYTES)), s: half(compact.subarray(P384_BYTES)) };
-}
-
-/** Big-endian to little-endian, and wide enough. */
-function half(bigEndian: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(HALF_BYTES);
-  bytes.set(bigEndian.toReversed());
-  return bytes;
-}
-
-/**
- * Checks one signature.
- * @throws CvmError trust IGVM_SIGNATURE
- */
-export function requireSignature(
-  signature: IdBlockSignature,
-  message: Uint8Array,
-  key: IdBlockPublicKey,
-  what: string,
-): void {
-  if (isSigned(signature, message, key)) return;
-  throw trustError('IGVM_SIGNATURE', 'a signature does not belong to its message and key', {
-    facts: [['signature', what]],
-    mend: 'sign what --id-block-output or --id-key-output wrote for this very file, with SHA-384 and this key',
-  });
-}
-
-function isSigned(signature: IdBlockSignature, message: Uint8Array, key: IdBlockPublicKey): boolean {
-  const parts = [signature.r, signature.s, key.qx, key.qy];
-  if (key.curve !== CURVE_P384 || parts.some((part) => !isZero(part.subarray(P384_BYTES)))) return false;
-  const [r, s, x, y] = parts.map((part) => part.slice(0, P384_BYTES).toReversed()) as [
-    Uint8Array,
-    Uint8Array,
-    Uint8Array,
-    Uint8Array,
-  ];
-  const compact = new Uint8Array([...r, ...s]);
+  // igvmmeasure's flags name no third form.
+  if (bytes.length === SNP_SIGNATURE_BYTES) throw wrong();
+  let signature: Uint8Array;
   try {
-    const options = { prehash: false, lowS: false };
-    return p384.verify(compact, digestBytes('sha384', message), new Uint8Array([4, ...x, ...y]), options);
-  } catch {
-    // The library throws for points off the curve and scalars out of range: no signature.
-    return false;
+    signature = readAnySignature(bytes, what);
+  } catch (cause) {
+    throw wrong(cause);
   }
+  const half = P1363_BYTES / 2;
+  if (!isP384Scalar(signature.subarray(0, half)) || !isP384Scalar(signature.subarray(half))) throw wrong();
+  return signature;
 }
 
+/** Keys of 1028 bytes; signatures R and S as {@link P1363_BYTES}. */
 export interface IdBlockParts {
   readonly block: IdBlock;
-  readonly idKey: IdBlockPublicKey;
-  readonly idSignature: IdBlockSignature;
+  readonly idKey: Uint8Array;
+  readonly idSignature: Uint8Array;
   /** The author's key and its signature over the ID key, where there is an author. */
-  readonly author?: { readonly key: IdBlockPublicKey; readonly signature: IdBlockSignature } | undefined;
+  readonly author?: { readonly key: Uint8Array; readonly signature: Uint8Array } | undefined;
 }
 
 /**
@@ -201,22 +119,42 @@ export interface IdBlockParts {
  */
 export function idBlockHeader(mask: number, { block, idKey, idSignature, author }: IdBlockParts): SnpIdBlock {
   requireSignature(idSignature, writeIdBlock(block), idKey, 'ID block');
-  if (author !== undefined) requireSignature(author.signature, writeIdKey(idKey), author.key, 'ID key');
-  const none = new Uint8Array(HALF_BYTES);
+  if (author !== undefined) requireSignature(author.signature, idKey, author.key, 'ID key');
+  const none = new Uint8Array(SNP_FIELD_BYTES);
   return {
     kind: 'snp-id-block',
     mask,
     authorKeyEnabled: author === undefined ? 0 : 1,
-    ld: block.ld,
+    ld: block.launchDigest,
     familyId: block.familyId,
     imageId: block.imageId,
     version: ID_BLOCK_VERSION,
     guestSvn: block.guestSvn,
-    idKeyAlgorithm: ALGORITHM_ECDSA_P384_SHA384,
-    authorKeyAlgorithm: ALGORITHM_ECDSA_P384_SHA384,
-    idKeySignature: idSignature,
-    idPublicKey: idKey,
-    authorKeySignature: author?.signature ?? { r: none, s: none },
-    authorPublicKey: author?.key ?? { curve: 0, qx: none, qy: none },
+    idKeyAlgorithm: ALGORITHM_P384_SHA384,
+    authorKeyAlgorithm: ALGORITHM_P384_SHA384,
+    idKeySignature: headerSignature(idSignature),
+    idPublicKey: headerKey(idKey),
+    authorKeySignature: author === undefined ? { r: none, s: none } : headerSignature(author.signature),
+    authorPublicKey: author === undefined ? { curve: 0, qx: none, qy: none } : headerKey(author.key),
   };
+}
+
+/** @throws CvmError trust IGVM_SIGNATURE */
+function requireSignature(signature: Uint8Array, message: Uint8Array, key: Uint8Array, what: string): void {
+  if (isSignedBy(p384Key(readSnpPublicKey(key, what), what), message, signature)) return;
+  throw trustError('IGVM_SIGNATURE', 'a signature does not belong to its message and key', {
+    facts: [['signature', what]],
+    mend: 'sign what --id-block-output or --id-key-output wrote for this very file, with SHA-384 and this key',
+  });
+}
+
+function headerSignature(signature: Uint8Array): IdBlockSignature {
+  const bytes = writeSnpSignature(signature);
+  return { r: bytes.slice(0, SNP_FIELD_BYTES), s: bytes.slice(SNP_FIELD_BYTES, 2 * SNP_FIELD_BYTES) };
+}
+
+/** The curve is a u32 in front of the coordinates. */
+function headerKey(key: Uint8Array): IdBlockPublicKey {
+  const y = 4 + SNP_FIELD_BYTES;
+  return { curve: readU32(key, 0), qx: key.slice(4, y), qy: key.slice(y, y + SNP_FIELD_BYTES) };
 }

@@ -1,8 +1,8 @@
 import { mismatchError, type CvmError, type Fact } from '../errors.ts';
 import { VMSA_GPA } from '../snp/gctx.ts';
+import { vmsaRegister } from '../snp/vmsa-page.ts';
 import { vmsaTest, type IgvmmeasureVersion } from './measured-file.ts';
 import type { IgvmFile, IgvmHeader } from './model.ts';
-import { vmsaRegister } from './vmsa.ts';
 
 /** CR0 as KVM sets it: protected mode or real mode, both with NE. */
 const KVM_CR0 = [0x31n, 0x30n];

@@ -6,8 +6,8 @@ import {
   type IgvmFile,
   type IgvmHeader,
 } from '../igvm/model.ts';
-import { writeIgvmVmsa } from '../igvm/vmsa.ts';
 import { writeIgvm } from '../igvm/writer.ts';
+import { writeVmsa } from '../snp/vmsa-page.ts';
 
 const P = IGVM_PAGE_BYTES;
 
@@ -76,7 +76,7 @@ export function buildMiniatureHypervFirmware(): Uint8Array {
         gpa: VMSA_GPA,
         mask: SNP,
         vpIndex: 0,
-        data: writeIgvmVmsa({
+        data: writeVmsa({
           segments: { cs: flat, ds: data, es: data, ss: data, fs: data, gs: data },
           registers: {
             cr0: 0x8000_0031n,

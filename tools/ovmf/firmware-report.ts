@@ -11,7 +11,8 @@ import {
   requireSections,
   type Ovmf,
 } from '../snp/ovmf.ts';
-import { readTdxMetadata, TDX_METADATA_GUID, type TdxSection } from './tdx-metadata.ts';
+import { TDVF_GUID, type TdvfRow } from '../tdx/tdvf-descriptor.ts';
+import { readTdxMetadata } from './tdx-metadata.ts';
 
 /** What stands in the way of something, undefined when nothing does. */
 export type Obstacle = { readonly code: string; readonly text: string; readonly mend: string } | undefined;
@@ -19,7 +20,7 @@ export type Obstacle = { readonly code: string; readonly text: string; readonly 
 /** All that an OVMF image says of itself. */
 export interface FirmwareReport {
   readonly ovmf: Ovmf;
-  readonly tdx: readonly TdxSection[] | undefined;
+  readonly tdx: readonly TdvfRow[] | undefined;
   /** LD after the firmware pages, 48 bytes; undefined where no SNP guest can start with it. */
   readonly snpFirmwareDigest: Uint8Array | undefined;
   readonly obstacles: {
@@ -37,7 +38,7 @@ const ENTRY_NAMES: Readonly<Record<string, string>> = {
   [OVMF_GUIDS.sevEsResetBlock]: 'SEV-ES reset block',
   [OVMF_GUIDS.sevMetadata]: 'SEV metadata',
   [OVMF_GUIDS.svsmInfo]: 'SVSM info',
-  [TDX_METADATA_GUID]: 'TDX metadata',
+  [TDVF_GUID]: 'TDX metadata',
   '4c2eb361-7d9b-4cc3-8081-127c90d3d294': 'SEV secret block',
   '784fa70e-3176-4677-8a20-04b68699e374': 'IGVM parameter list',
 };
@@ -84,7 +85,7 @@ export function footerEntryName(guid: string): string | undefined {
  */
 export function reportFirmware(image: ByteSource): FirmwareReport {
   const ovmf = parseOrIdentify(image);
-  const tdxEntry = ovmf.table.find(({ guid }) => guid === TDX_METADATA_GUID);
+  const tdxEntry = ovmf.table.find(({ guid }) => guid === TDVF_GUID);
   if (tdxEntry !== undefined && tdxEntry.data.length < 4) {
     throw formatError('OVMF_ENTRY_DATA', 'the TDX metadata entry is too short', {
       facts: [['data', `${tdxEntry.data.length} bytes`]],

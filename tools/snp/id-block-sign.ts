@@ -1,6 +1,6 @@
 /**
- * The one module about SEV-SNP that signs. No build action reaches it: `cvm snp id-block create` stands in the whole tool
- * alone, and rules take signatures that were made elsewhere.
+ * The one module that signs: ID blocks of SEV-SNP, alone and in IGVM files. It never makes a key, and what build actions
+ * run does not contain it, except the bundle of the igvm_sign rule (test/bundle).
  */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { p384 } from '@noble/curves/nist';
@@ -17,7 +17,7 @@ export interface SigningKey {
 
 /**
  * @param pem SEC1 or PKCS#8, not encrypted
- * @throws CvmError format SNP_KEY_FORMAT
+ * @throws CvmError format SNP_KEY_FORMAT, with a cause where there is no key that can be read
  */
 export function readSigningKey(pem: Uint8Array, what: string): SigningKey {
   let key: KeyObject;

@@ -21,8 +21,8 @@ export const SNP_ID_BYTES = 16;
 /** SMT allowed, and bit 17, which is always one: what tools default to. */
 export const DEFAULT_POLICY = 0x30000n;
 
-const VERSION = 1;
-const ALGORITHM_P384_SHA384 = 1;
+export const ID_BLOCK_VERSION = 1;
+export const ALGORITHM_P384_SHA384 = 1;
 
 /** What the owner of a guest signs: the launch digest and what the guest is called. */
 export interface IdBlock {
@@ -59,7 +59,7 @@ export function writeIdBlock(block: IdBlock): Uint8Array {
   bytes.set(block.launchDigest, 0);
   bytes.set(block.familyId, 0x30);
   bytes.set(block.imageId, 0x40);
-  writeU32(bytes, 0x50, VERSION);
+  writeU32(bytes, 0x50, ID_BLOCK_VERSION);
   writeU32(bytes, 0x54, block.guestSvn);
   new DataView(bytes.buffer).setBigUint64(0x58, block.policy, true);
   return bytes;
@@ -69,7 +69,7 @@ export function writeIdBlock(block: IdBlock): Uint8Array {
 export function readIdBlock(bytes: Uint8Array): IdBlock {
   if (bytes.length !== ID_BLOCK_BYTES) throw wrongLength('ID block', bytes.length, ID_BLOCK_BYTES);
   const version = readU32(bytes, 0x50);
-  if (version !== VERSION) {
+  if (version !== ID_BLOCK_VERSION) {
     throw formatError('ID_BLOCK_FORMAT', 'the ID block has an unknown version', {
       facts: [['found', version]],
     });

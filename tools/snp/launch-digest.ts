@@ -169,22 +169,30 @@ export function prepareSnpLaunch(artifacts: SnpArtifacts): SnpLaunch {
           digest: context.digest,
         });
       }
-      for (let vcpu = 0; vcpu < configuration.vcpus; vcpu++) {
-        const contentSha384 = vcpu === 0 ? vmsas.bsp : vmsas.ap;
-        context.vmsaPage(contentSha384);
-        steps.push({
-          what: 'vmsa',
-          name: `VMSA ${vcpu}`,
-          pageType: 'vmsa',
-          gpa: VMSA_GPA,
-          pages: 1,
-          contentSha384,
-          digest: context.digest,
-        });
-      }
-      return steps;
+      return [...steps, ...vmsaSteps(context, configuration.vcpus, vmsas)];
     },
   };
+}
+
+/** Measures the VMSA page of every vCPU, given the SHA-384 of the boot processor's and of the others'. */
+export function vmsaSteps(
+  context: LaunchContext,
+  vcpus: number,
+  { bsp, ap }: { readonly bsp: Uint8Array; readonly ap: Uint8Array },
+): LaunchStep[] {
+  return Array.from({ length: vcpus }, (_, vcpu): LaunchStep => {
+    const contentSha384 = vcpu === 0 ? bsp : ap;
+    context.vmsaPage(contentSha384);
+    return {
+      what: 'vmsa',
+      name: `VMSA ${vcpu}`,
+      pageType: 'vmsa',
+      gpa: VMSA_GPA,
+      pages: 1,
+      contentSha384,
+      digest: context.digest,
+    };
+  });
 }
 
 /** One launch digest. See {@link prepareSnpLaunch} for many. */

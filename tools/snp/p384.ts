@@ -1,6 +1,7 @@
 import { createPublicKey, verify, type KeyObject } from 'node:crypto';
 import { concatBytes, isZero } from '../bytes/compare.ts';
 import { digestBytes } from '../bytes/digest.ts';
+import { hexToBytes } from '../bytes/hex.ts';
 import { readU32, writeU32 } from '../bytes/little-endian.ts';
 import { CvmError, formatError, trustError } from '../errors.ts';
 
@@ -21,9 +22,15 @@ export const SNP_SIGNATURE_BYTES = 512;
 /** R and S, big-endian, 48 bytes each: IEEE P1363. */
 export const P1363_BYTES = 96;
 
+/** A coordinate or half a signature in these structures. */
+export const SNP_FIELD_BYTES = 72;
+
 const CURVE_P384 = 2;
-const FIELD_BYTES = 72;
 const SCALAR_BYTES = 48;
+/** Source: FIPS 186-4, D.1.2.4. */
+const ORDER = hexToBytes(
+  'ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973',
+);
 
 /** Coordinates, big-endian, 48 bytes each. */
 export interface P384Point {
@@ -35,7 +42,7 @@ export function writeSnpPublicKey({ x, y }: P384Point): Uint8Array {
   const key = new Uint8Array(SNP_PUBLIC_KEY_BYTES);
   writeU32(key, 0, CURVE_P384);
   key.set(x.toReversed(), 4);
-  key.set(y.toReversed(), 4 + FIELD_BYTES);
+  key.set(y.toReversed(), 4 + SNP_FIELD_BYTES);
   return key;
 }
 
@@ -49,9 +56,9 @@ export function readSnpPublicKey(key: Uint8Array, what: string): P384Point {
     throw wrong(`it has ${key.length} bytes, not ${SNP_PUBLIC_KEY_BYTES}`);
   if (readU32(key, 0) !== CURVE_P384)
     throw wrong(`its curve is ${readU32(key, 0)}, not ${CURVE_P384} (P-384)`);
-  if (!isZero(key.subarray(4 + 2 * FIELD_BYTES))) throw wrong('its reserved bytes are not zero');
-  const x = bigEndian(key.subarray(4, 4 + FIELD_BYTES));
-  const y = bigEndian(key.subarray(4 + FIELD_BYTES, 4 + 2 * FIELD_BYTES));
+  if (!isZero(key.subarray(4 + 2 * SNP_FIELD_BYTES))) throw wrong('its reserved bytes are not zero');
+  const x = bigEndian(key.subarray(4, 4 + SNP_FIELD_BYTES));
+  const y = bigEndian(key.subarray(4 + SNP_FIELD_BYTES, 4 + 2 * SNP_FIELD_BYTES));
   if (x === undefined || y === undefined) throw wrong('a coordinate is longer than 384 bits');
   return { x, y };
 }
@@ -65,7 +72,7 @@ export function snpKeyDigest(key: Uint8Array): Uint8Array {
 export function writeSnpSignature(signature: Uint8Array): Uint8Array {
   const bytes = new Uint8Array(SNP_SIGNATURE_BYTES);
   bytes.set(signature.slice(0, SCALAR_BYTES).toReversed(), 0);
-  bytes.set(signature.slice(SCALAR_BYTES, P1363_BYTES).toReversed(), FIELD_BYTES);
+  bytes.set(signature.slice(SCALAR_BYTES, P1363_BYTES).toReversed(), SNP_FIELD_BYTES);
   return bytes;
 }
 
@@ -74,9 +81,9 @@ export function readSnpSignature(bytes: Uint8Array, what: string): Uint8Array {
   const wrong = (why: string): Error => formatError('SNP_SIGNATURE_FORMAT', `${what} is malformed: ${why}`);
   if (bytes.length !== SNP_SIGNATURE_BYTES)
     throw wrong(`it has ${bytes.length} bytes, not ${SNP_SIGNATURE_BYTES}`);
-  if (!isZero(bytes.subarray(2 * FIELD_BYTES))) throw wrong('its reserved bytes are not zero');
-  const r = bigEndian(bytes.subarray(0, FIELD_BYTES));
-  const s = bigEndian(bytes.subarray(FIELD_BYTES, 2 * FIELD_BYTES));
+  if (!isZero(bytes.subarray(2 * SNP_FIELD_BYTES))) throw wrong('its reserved bytes are not zero');
+  const r = bigEndian(bytes.subarray(0, SNP_FIELD_BYTES));
+  const s = bigEndian(bytes.subarray(SNP_FIELD_BYTES, 2 * SNP_FIELD_BYTES));
   if (r === undefined || s === undefined) throw wrong('a number in it is longer than 384 bits');
   return concatBytes(r, s);
 }
@@ -101,7 +108,7 @@ export function p384Key({ x, y }: P384Point, what: string): KeyObject {
 
 /**
  * The public half of a PEM or DER key; a private key or a certificate will do.
- * @throws CvmError format SNP_KEY_FORMAT
+ * @throws CvmError format SNP_KEY_FORMAT, with a cause where there is no key that can be read
  */
 export function publicKeyPoint(file: Uint8Array, what: string): P384Point {
   try {
@@ -171,6 +178,11 @@ export function readAnySignature(bytes: Uint8Array, what: string): Uint8Array {
     facts: [['size', `${bytes.length} bytes`]],
     mend: 'sign with openssl dgst -sha384 -sign KEY FILE, which writes DER',
   });
+}
+
+/** Whether a number may be half of a signature: from 1 to below the order of the curve. 48 bytes, big-endian. */
+export function isP384Scalar(number: Uint8Array): boolean {
+  return !isZero(number) && Buffer.compare(number, ORDER) < 0;
 }
 
 /** An INTEGER at an offset as 48 bytes, and where it ends; undefined when there is none that fits. */

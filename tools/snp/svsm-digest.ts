@@ -1,8 +1,14 @@
 import { digestBytes, digestSource } from '../bytes/digest.ts';
 import { asSource, type ByteSource } from '../bytes/source.ts';
 import { formatError, usageError } from '../errors.ts';
-import { LaunchContext, PAGE_BYTES, VMSA_GPA } from './gctx.ts';
-import { checkVcpus, measureSection, requireWholePages, type LaunchStep } from './launch-digest.ts';
+import { LaunchContext, PAGE_BYTES } from './gctx.ts';
+import {
+  checkVcpus,
+  measureSection,
+  requireWholePages,
+  vmsaSteps,
+  type LaunchStep,
+} from './launch-digest.ts';
 import { parseOvmf, requireSections, requireSvsmLaunchOffset, sectionName, type Ovmf } from './ovmf.ts';
 import { buildSvsmVmsa } from './vmsa.ts';
 
@@ -67,20 +73,8 @@ export function explainSvsmLaunch(input: SvsmLaunchInput): LaunchStep[] {
       return { what: 'section', name, gpa: section.gpa, ...measured, digest: context.digest };
     }),
   ];
-  const contentSha384 = digestBytes('sha384', buildSvsmVmsa(svsmGpa + launchOffset, input.vcpuSig));
-  for (let vcpu = 0; vcpu < input.vcpus; vcpu++) {
-    context.vmsaPage(contentSha384);
-    steps.push({
-      what: 'vmsa',
-      name: `VMSA ${vcpu}`,
-      pageType: 'vmsa',
-      gpa: VMSA_GPA,
-      pages: 1,
-      contentSha384,
-      digest: context.digest,
-    });
-  }
-  return steps;
+  const vmsa = digestBytes('sha384', buildSvsmVmsa(svsmGpa + launchOffset, input.vcpuSig));
+  return [...steps, ...vmsaSteps(context, input.vcpus, { bsp: vmsa, ap: vmsa })];
 }
 
 interface SvsmLayout {

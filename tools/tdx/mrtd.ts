@@ -1,7 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
 import { asSource, type ByteSource } from '../bytes/source.ts';
 import { bug } from '../errors.ts';
-import { PAGE_BYTES, type TdvfSection } from './tdvf.ts';
+import { PAGE_BYTES } from './tdvf-descriptor.ts';
+import type { TdvfSection } from './tdvf.ts';
 
 /**
  * How a VMM adds the pages of a section: each with its content at once (`single-pass`, QEMU from 9.0 on), or all pages

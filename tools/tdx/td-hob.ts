@@ -1,5 +1,6 @@
 import { formatError, usageError } from '../errors.ts';
-import { PAGE_BYTES, type TdvfSection } from './tdvf.ts';
+import { PAGE_BYTES } from './tdvf-descriptor.ts';
+import type { TdvfSection } from './tdvf.ts';
 
 /** From here on QEMU's q35 puts part of the memory above 4 GiB. */
 export const HIGH_MEMORY_SPLIT_BYTES = 0xb000_0000;

@@ -1,22 +1,17 @@
-import { equalBytes } from '../bytes/compare.ts';
-import { joinU32, readU32 } from '../bytes/little-endian.ts';
+import { readU32 } from '../bytes/little-endian.ts';
 import { asSource, type ByteSource } from '../bytes/source.ts';
 import { CvmError, formatError, type Fact } from '../errors.ts';
 import { readFooterTable, type FooterEntry } from '../snp/ovmf.ts';
-
-export const PAGE_BYTES = 4096;
-
-/** Section types of the TDVF descriptor, by number. */
-export const TDVF_TYPES = [
-  'BFV',
-  'CFV',
-  'TD_HOB',
-  'TEMP_MEM',
-  'PERM_MEM',
-  'PAYLOAD',
-  'PAYLOAD_PARAM',
-] as const;
-export type TdvfType = (typeof TDVF_TYPES)[number];
+import {
+  readTdvfDescriptor,
+  TDVF_GUID,
+  TDVF_TYPES,
+  tdvfRowFault,
+  type DescriptorFault,
+  type TdvfRow,
+  type TdvfRowFault,
+  type TdvfType,
+} from './tdvf-descriptor.ts';
 
 /** A range of guest memory that the firmware wants prepared before launch. */
 export interface TdvfSection {
@@ -33,14 +28,6 @@ export interface TdvfSection {
   readonly augmented: boolean;
 }
 
-const TDVF_GUID = 'e47a6535-984a-4798-865e-4685a7bf8ec2';
-const SIGNATURE = Uint8Array.from([0x54, 0x44, 0x56, 0x46]); // "TDVF"
-const HEADER_BYTES = 16;
-const SECTION_BYTES = 32;
-/** Real firmware has six. */
-const SECTIONS_LIMIT = 64;
-/** Guest physical addresses have at most 52 bits. */
-const ADDRESS_LIMIT = 2 ** 52;
 /** What may be added page by page: far above any firmware's, and bounded work. */
 const MEASURED_LIMIT_BYTES = 2 ** 30;
 
@@ -48,13 +35,9 @@ const MEND =
   'use the TDX firmware of the bundle (edk2 OvmfPkg/IntelTdx or OvmfPkgX64 with TDX): a SEV build has no TDVF descriptor';
 
 /**
- * The sections of a TDX firmware (TDVF), in the order of the file, which is the order of measurement.
- *
- *   GUIDed table  entry e47a6535-984a-4798-865e-4685a7bf8ec2: u32 distance from the end of the file to
- *   descriptor    "TDVF", u32 length (16 + 32 n), u32 version 1, u32 n, n sections of
- *   section       u32 data offset, u32 raw size, u64 address, u64 size, u32 type, u32 attributes
- *
- * Source: Intel TDX Virtual Firmware Design Guide, section 11; messages as dstack-mr writes them.
+ * The sections of a TDX firmware (TDVF), in the order of the file, which is the order of measurement. The GUIDed table's
+ * entry {@link TDVF_GUID} holds the u32 distance from the end of the file to the descriptor, see {@link readTdvfDescriptor}.
+ * Refused is what cannot be measured: unknown types, ranges that overlap. Messages as dstack-mr writes them.
  *
  * @throws CvmError format TDVF_FOOTER | TDVF_TABLE | TDVF_ENTRY | TDVF_MISSING | TDVF_DESCRIPTOR | TDVF_VERSION |
  *   TDVF_SECTION_COUNT | TDVF_SECTION_TYPE | TDVF_SECTION_ALIGNMENT | TDVF_SECTION_RAW | TDVF_SECTION_SIZE |
@@ -99,73 +82,62 @@ function footerEntries(source: ByteSource): FooterEntry[] {
 }
 
 function readDescriptor(source: ByteSource, distance: number): TdvfSection[] {
-  const offset = source.sizeBytes - distance;
   const place: Fact[] = [
     ['distance from the end', distance],
     ['file size', `${source.sizeBytes} bytes`],
   ];
-  if (offset < 0 || distance < HEADER_BYTES) {
-    throw tdvfError('TDVF_DESCRIPTOR', 'Invalid TDVF descriptor', place);
-  }
-  const header = source.read(offset, HEADER_BYTES);
-  if (!equalBytes(header.subarray(0, 4), SIGNATURE)) {
-    throw tdvfError('TDVF_DESCRIPTOR', 'Invalid TDVF descriptor', [...place, ['expected', '"TDVF"']]);
-  }
-  const version = readU32(header, 8);
-  if (version !== 1) {
-    throw tdvfError('TDVF_VERSION', 'Unsupported TDVF version', [
-      ['found', version],
-      ['expected', 1],
-    ]);
-  }
-  const count = readU32(header, 12);
-  const length = readU32(header, 4);
-  const needed = HEADER_BYTES + SECTION_BYTES * count;
-  if (count === 0 || count > SECTIONS_LIMIT || needed > distance || length !== needed) {
-    throw tdvfError('TDVF_SECTION_COUNT', 'Invalid TDVF descriptor', [
-      ...place,
-      ['sections', count],
-      ['length', length],
-      ['needed', `${needed} bytes`],
-    ]);
-  }
-  const table = source.read(offset + HEADER_BYTES, SECTION_BYTES * count);
-  return Array.from({ length: count }, (_, i) => readSection(source, table, i));
+  const rows = readTdvfDescriptor(source, distance, (fault) => descriptorError(fault, place));
+  if (rows.length === 0)
+    throw descriptorError({ kind: 'count', length: 16, count: 0, neededBytes: 16 }, place);
+  return rows.map((row, index) => sectionOf(row, index, source.sizeBytes));
 }
 
-function readSection(source: ByteSource, table: Uint8Array, index: number): TdvfSection {
-  const at = SECTION_BYTES * index;
-  const u64 = (offset: number): number =>
-    joinU32(readU32(table, at + offset), readU32(table, at + offset + 4));
-  const typeNumber = readU32(table, at + 24);
-  const attributes = readU32(table, at + 28);
-  const dataOffset = readU32(table, at);
-  const rawBytes = readU32(table, at + 4);
-  const address = u64(8);
-  const sizeBytes = u64(16);
+function descriptorError(fault: DescriptorFault, place: readonly Fact[]): Error {
+  switch (fault.kind) {
+    case 'place':
+      return tdvfError('TDVF_DESCRIPTOR', 'Invalid TDVF descriptor', place);
+    case 'signature':
+      return tdvfError('TDVF_DESCRIPTOR', 'Invalid TDVF descriptor', [...place, ['expected', '"TDVF"']]);
+    case 'version':
+      return tdvfError('TDVF_VERSION', 'Unsupported TDVF version', [
+        ['found', fault.version],
+        ['expected', 1],
+      ]);
+    case 'length':
+    case 'count':
+      return tdvfError('TDVF_SECTION_COUNT', 'Invalid TDVF descriptor', [
+        ...place,
+        ['sections', fault.count],
+        ['length', fault.length],
+        ['needed', `${fault.neededBytes} bytes`],
+      ]);
+  }
+}
+
+const OUTSIDE = ['TDVF_SECTION_BOUNDS', 'Section outside the file or the address space'] as const;
+const ROW_ERRORS: Readonly<Record<TdvfRowFault, readonly [code: string, problem: string]>> = {
+  address: ['TDVF_SECTION_ALIGNMENT', 'Section memory address not aligned'],
+  raw: ['TDVF_SECTION_RAW', 'Section memory data size less than raw'],
+  size: ['TDVF_SECTION_SIZE', 'Section memory data size not aligned'],
+  content: OUTSIDE,
+  beyond: OUTSIDE,
+};
+
+function sectionOf(row: TdvfRow, index: number, fileBytes: number): TdvfSection {
+  const { dataOffset, rawSizeBytes: rawBytes, gpa: address, memorySizeBytes: sizeBytes, attributes } = row;
+  const type = TDVF_TYPES[row.type];
   const facts: Fact[] = [
-    ['section', `${index}, ${TDVF_TYPES[typeNumber] ?? `type ${typeNumber}`}`],
+    ['section', `${index}, ${type ?? `type ${row.type}`}`],
     ['address', `0x${address.toString(16)}`],
     ['size', `0x${sizeBytes.toString(16)}`],
     ['raw size', `0x${rawBytes.toString(16)}`],
     ['data offset', `0x${dataOffset.toString(16)}`],
   ];
-  const type = TDVF_TYPES[typeNumber];
   if (type === undefined) throw tdvfError('TDVF_SECTION_TYPE', 'Unknown section type', facts);
-  if (address % PAGE_BYTES !== 0) {
-    throw tdvfError('TDVF_SECTION_ALIGNMENT', 'Section memory address not aligned', facts);
-  }
-  if (sizeBytes < rawBytes) {
-    throw tdvfError('TDVF_SECTION_RAW', 'Section memory data size less than raw', facts);
-  }
-  if (sizeBytes % PAGE_BYTES !== 0) {
-    throw tdvfError('TDVF_SECTION_SIZE', 'Section memory data size not aligned', facts);
-  }
-  if (dataOffset + rawBytes > source.sizeBytes || address + sizeBytes > ADDRESS_LIMIT) {
-    throw tdvfError('TDVF_SECTION_BOUNDS', 'Section outside the file or the address space', [
-      ...facts,
-      ['file size', `${source.sizeBytes} bytes`],
-    ]);
+  const fault = tdvfRowFault(row, fileBytes);
+  if (fault !== undefined) {
+    const error = ROW_ERRORS[fault];
+    throw tdvfError(...error, error === OUTSIDE ? [...facts, ['file size', `${fileBytes} bytes`]] : facts);
   }
   const extended = (attributes & 1) !== 0;
   if (extended && rawBytes !== sizeBytes) {

@@ -8,7 +8,7 @@ import type { Generation } from '../../../tools/coconut/layouts.ts';
 import { ovmfFirmware } from '../../../tools/coconut/ovmf-firmware.ts';
 import type { IgvmFile, IgvmHeader, PageData } from '../../../tools/igvm/model.ts';
 import { readIgvm } from '../../../tools/igvm/reader.ts';
-import { writeIgvmVmsa } from '../../../tools/igvm/vmsa.ts';
+import { writeVmsa } from '../../../tools/snp/vmsa-page.ts';
 import { buildMiniatureHypervFirmware } from '../../../tools/miniature/hyperv-firmware.ts';
 import { ovmf, OVMF_SECTIONS } from '../../support/coconut-parts.ts';
 import { expectCvmError } from '../../support/errors.ts';
@@ -263,7 +263,7 @@ describe("Hyper-V's firmware", () => {
     [
       'a vTOM above all addresses',
       vmsa({
-        data: writeIgvmVmsa({ segments: {}, registers: { sev_features: 3n, virtual_tom: 1n << 60n } }),
+        data: writeVmsa({ segments: {}, registers: { sev_features: 3n, virtual_tom: 1n << 60n } }),
       }),
       'stage2',
       1,

@@ -7,7 +7,7 @@ import { COMPORTS, HYPERVISORS, PLATFORMS } from '../../../tools/coconut/recipe.
 import { CvmError } from '../../../tools/errors.ts';
 import { headersOfKind, type IgvmFile } from '../../../tools/igvm/model.ts';
 import { readIgvm } from '../../../tools/igvm/reader.ts';
-import { vmsaRegister } from '../../../tools/igvm/vmsa.ts';
+import { vmsaRegister } from '../../../tools/snp/vmsa-page.ts';
 import { writeIgvm } from '../../../tools/igvm/writer.ts';
 import { buildMiniatureHypervFirmware } from '../../../tools/miniature/hyperv-firmware.ts';
 import { buildMiniatureSvsm } from '../../../tools/miniature/svsm.ts';

@@ -3,7 +3,7 @@ import { bytesToHex } from '../../../tools/bytes/hex.ts';
 import { digestBytes } from '../../../tools/bytes/digest.ts';
 import { headersOfKind, type IgvmFile } from '../../../tools/igvm/model.ts';
 import { readIgvm } from '../../../tools/igvm/reader.ts';
-import { writeIgvmVmsa } from '../../../tools/igvm/vmsa.ts';
+import { writeVmsa } from '../../../tools/snp/vmsa-page.ts';
 import { writeIgvm } from '../../../tools/igvm/writer.ts';
 import {
   allPageKinds,
@@ -58,7 +58,7 @@ describe('vectors', () => {
   });
 
   test('the parts they are made of', () => {
-    expect(sha256(writeIgvmVmsa(STANDARD_VMSA))).toBe(
+    expect(sha256(writeVmsa(STANDARD_VMSA))).toBe(
       'da7c72582128c0e8abddbbdfd4d02f55a016de0c737818b305700f6d9d405c0a',
     );
     expect(sha256(stage2CpuidPage())).toBe(

@@ -10,7 +10,7 @@ import {
   type IgvmHeader,
 } from '../../../tools/igvm/model.ts';
 import { measureSnp } from '../../../tools/igvm/measure-snp.ts';
-import { writeIgvmVmsa } from '../../../tools/igvm/vmsa.ts';
+import { writeVmsa } from '../../../tools/snp/vmsa-page.ts';
 import { expectCvmError } from '../../support/errors.ts';
 import {
   allPageKinds,
@@ -302,7 +302,7 @@ test('a VMSA page of another platform is no VMSA for KVM', () => {
     platform as IgvmHeader,
     supportedPlatform('SEV_ES', 2),
     ...headers,
-    { kind: 'vp-context', gpa: 0, mask: 2, vpIndex: 0, data: writeIgvmVmsa(STANDARD_VMSA) },
+    { kind: 'vp-context', gpa: 0, mask: 2, vpIndex: 0, data: writeVmsa(STANDARD_VMSA) },
   ]);
   expect(() => checkKvm(file, 1)).not.toThrow();
   expectCvmError(() => checkKvm(file, 1, 'igvmmeasure'), 'IGVM_KVM_VMSA_COUNT');

@@ -13,10 +13,10 @@ import { digestBytes } from '../../../tools/bytes/digest.ts';
 import { command } from '../../../tools/commands/igvm-sign.ts';
 import { command as measureCommand } from '../../../tools/commands/igvm-measure.ts';
 import { readPublicKeyPem } from '../../../tools/igvm/id-block.ts';
-import { signerFromPem } from '../../../tools/igvm/id-block-sign.ts';
 import { headersOfKind, type SnpIdBlock } from '../../../tools/igvm/model.ts';
 import { readIgvm } from '../../../tools/igvm/reader.ts';
 import { writeIgvm } from '../../../tools/igvm/writer.ts';
+import { readSigningKey, signP384 } from '../../../tools/snp/id-block-sign.ts';
 import { p384 } from '@noble/curves/nist';
 import { expectCvmError, expectCvmRejection } from '../../support/errors.ts';
 import { allPageKinds, MINIMAL, MINIMAL_TDX, stage2CpuidPage } from '../../support/igvm-files.ts';
@@ -51,6 +51,9 @@ const pkcs8 = (scalar: Uint8Array): string =>
 const publicPem = (scalar: Uint8Array): string =>
   createPublicKey(keyOf(scalar)).export({ format: 'pem', type: 'spki' }).toString();
 
+const ORDER =
+  'ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973';
+
 /** 48 bytes of 72, as people write them. */
 const bigEndian = (bytes: Uint8Array): string => bytesToHex(bytes.slice(0, 48).toReversed()).toUpperCase();
 const sha256 = (bytes: Uint8Array): string => bytesToHex(digestBytes('sha256', bytes));
@@ -71,12 +74,12 @@ const blockOf = (bytes: Uint8Array): SnpIdBlock =>
   headersOfKind(readIgvm(bytes), 'snp-id-block')[0] as SnpIdBlock;
 
 test('RFC 6979, A.2.6: P-384 with SHA-384', () => {
-  const signer = signerFromPem(sec1(ID_SCALAR), 'id');
-  const { r, s } = signer.signature(new TextEncoder().encode('sample'));
-  expect(bigEndian(r)).toBe(
+  const key = readSigningKey(Buffer.from(sec1(ID_SCALAR)), 'id');
+  const signature = bytesToHex(signP384(key, Buffer.from('sample'))).toUpperCase();
+  expect(signature.slice(0, 96)).toBe(
     '94EDBB92A5ECB8AAD4736E56C691916B3F88140666CE9FA73D64C4EA95AD133C81A648152E44ACF96E36DD1E80FABE46',
   );
-  expect(bigEndian(s)).toBe(
+  expect(signature.slice(96)).toBe(
     '99EF4AEB15F178CEA1FE40DB2603138F130E740A19624526203B6351D0A3A94FA329C145786E679E7B82C71A38628AC8',
   );
 });
@@ -160,6 +163,12 @@ describe('in two steps', () => {
       new Uint8Array(96),
       new Uint8Array(97),
       new Uint8Array(96).fill(255),
+      // As SNP's own structures have it: R and S are 1.
+      Uint8Array.from({ length: 512 }, (_, at) => (at === 0 || at === 72 ? 1 : 0)),
+      // R and S at the order of the curve, and S zero.
+      hexToBytes(ORDER + '01'.padStart(96, '0')),
+      hexToBytes('01'.padStart(96, '0') + ORDER),
+      hexToBytes('01'.padStart(96, '0') + '0'.repeat(96)),
     ]) {
       writeFileSync(join(folder, 'id.sig'), bytes);
       const options = { output: 's.igvm', idSignature: 'id.sig', idPublicKey: 'id.pub' };
@@ -222,12 +231,19 @@ describe('calls that are refused', () => {
     expect(() => written('s')).toThrow();
   });
 
-  test('keys of other curves', () => {
+  test('keys of other curves', async () => {
     const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const pem = privateKey.export({ format: 'pem', type: 'sec1' }).toString();
-    expectCvmError(() => signerFromPem(pem, 'id'), 'IGVM_KEY', 'format');
+    writeFileSync(join(folder, 'p256.pem'), pem);
+    const error = await expectCvmRejection(
+      () => run({ output: 's', idKey: 'p256.pem' }),
+      'IGVM_KEY',
+      'format',
+    );
+    expect(error.facts).toContainEqual(['found', 'a key of another kind or curve']);
     const shared = publicKey.export({ format: 'pem', type: 'spki' }).toString();
-    expectCvmError(() => readPublicKeyPem(shared, 'id'), 'IGVM_KEY', 'format');
+    const other = expectCvmError(() => readPublicKeyPem(shared, 'id'), 'IGVM_KEY', 'format');
+    expect(other.facts).toContainEqual(['found', 'a key of another kind or curve']);
   });
 
   test('files without SEV-SNP or a policy', async () => {
@@ -241,8 +257,17 @@ describe('calls that are refused', () => {
     await expectCvmRejection(() => run({ output: 's', idKey: 'id.pem' }, 'free.igvm'), 'IGVM_POLICY_MISSING');
   });
 
-  test('keys that are none', () => {
-    for (const pem of ['', 'x', '-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n'])
-      expectCvmError(() => signerFromPem(pem, 'id'), 'IGVM_KEY', 'format');
+  test('keys that are none', async () => {
+    for (const pem of ['', 'x', '-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n']) {
+      writeFileSync(join(folder, 'none.pem'), pem);
+      const error = await expectCvmRejection(
+        () => run({ output: 's', idKey: 'none.pem' }),
+        'IGVM_KEY',
+        'format',
+      );
+      expect(error.facts).toContainEqual(['found', 'no private key in PEM, or an encrypted one']);
+    }
+    const error = expectCvmError(() => readPublicKeyPem('x', 'id'), 'IGVM_KEY', 'format');
+    expect(error.facts).toContainEqual(['found', 'no public key in PEM']);
   });
 });

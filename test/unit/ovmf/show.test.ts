@@ -150,11 +150,16 @@ describe('TDX metadata', () => {
     ).toEqual(ROWS);
   });
 
+  test('may be empty here', () => {
+    expect(report(tdxFirmware([])).tdx).toEqual([]);
+  });
+
   test.each<[string, Uint8Array, string]>([
     ['signature', tdxFirmware(ROWS, (header) => header.set([0x55])), '"TDVF"'],
     ['version', tdxFirmware(ROWS, (header) => header.set([2], 8)), 'version'],
     ['count', tdxFirmware(ROWS, (header) => header.set([200], 12)), 'length'],
     ['length', tdxFirmware(ROWS, (header) => header.set([1], 4)), 'length'],
+    ['65 sections', tdxFirmware([], (header) => header.set(le32(2096, 1, 65), 4)), 'so many sections'],
     ['half a page', tdxFirmware([[0, 0, 0x800, 0x1000, 3, 0]]), 'whole pages'],
     ['a size inside a page', tdxFirmware([[0, 0, 0x1000, 0x1001, 3, 0]]), 'whole pages'],
     ['content larger than memory', tdxFirmware([[0, 0x2000, 0, 0x1000, 0, 1]]), 'more than its memory'],

@@ -1,5 +1,5 @@
 import { bug } from '../errors.ts';
-import { IGVM_PAGE_BYTES } from './model.ts';
+import { PAGE_BYTES } from './gctx.ts';
 
 /** A segment or table register as a VMSA holds it: attributes are the packed 12 bits. */
 export interface VmsaSegment {
@@ -84,30 +84,14 @@ export const VMSA_REGISTERS = {
 } as const satisfies Readonly<Record<string, readonly [offset: number, width: number]>>;
 export type VmsaRegisterName = keyof typeof VMSA_REGISTERS;
 
-/** Bits of sev_features that have names, from bit 0. */
-export const SEV_FEATURE_BITS: Readonly<Record<number, string>> = {
-  0: 'snp',
-  1: 'vtom',
-  2: 'reflect_vc',
-  3: 'restrict_injection',
-  4: 'alternate_injection',
-  5: 'debug_swap',
-  6: 'prevent_host_ibs',
-  7: 'btb_isolation',
-  8: 'vmpl_sss',
-  9: 'secure_tsc',
-  14: 'vmsa_reg_prot',
-  15: 'smt_prot',
-};
-
 export interface VmsaValues {
   readonly segments: Partial<Readonly<Record<VmsaSegmentName, VmsaSegment>>>;
   readonly registers: Partial<Readonly<Record<VmsaRegisterName, bigint>>>;
 }
 
 /** A VMSA page of 4096 bytes; what is not named is zero. */
-export function writeIgvmVmsa(values: VmsaValues): Uint8Array {
-  const page = new Uint8Array(IGVM_PAGE_BYTES);
+export function writeVmsa(values: VmsaValues): Uint8Array {
+  const page = new Uint8Array(PAGE_BYTES);
   const view = new DataView(page.buffer);
   for (const name of Object.keys(values.segments) as VmsaSegmentName[]) {
     const segment = values.segments[name];
@@ -124,32 +108,28 @@ export function writeIgvmVmsa(values: VmsaValues): Uint8Array {
     const [at, width] = VMSA_REGISTERS[name];
     if (value < 0n || value >= 1n << BigInt(8 * width))
       throw bug(`${name} does not hold 0x${value.toString(16)}`);
-    for (let i = 0; i < width; i++) page[at + i] = Number((value >> BigInt(8 * i)) & 0xffn);
+    // Whole numbers at once: a search writes many of these pages.
+    if (width === 8) view.setBigUint64(at, value, true);
+    else for (let i = 0; i < width; i++) page[at + i] = Number(value) >>> (8 * i);
   }
   return page;
 }
 
 /** What a VMSA page says; `rest` tells whether bytes without a name here are set. */
-export function readIgvmVmsa(page: Uint8Array): VmsaValues & { readonly hasMore: boolean } {
-  if (page.length !== IGVM_PAGE_BYTES) throw bug(`a VMSA of ${page.length} bytes`);
-  const view = new DataView(page.buffer, page.byteOffset, page.length);
+export function readVmsa(page: Uint8Array): VmsaValues & { readonly hasMore: boolean } {
+  if (page.length !== PAGE_BYTES) throw bug(`a VMSA of ${page.length} bytes`);
   const segments: Partial<Record<VmsaSegmentName, VmsaSegment>> = {};
   for (const name of Object.keys(VMSA_SEGMENTS) as VmsaSegmentName[]) {
-    const at = VMSA_SEGMENTS[name];
-    const segment = {
-      selector: view.getUint16(at, true),
-      attributes: view.getUint16(at + 2, true),
-      limit: view.getUint32(at + 4, true),
-      base: view.getBigUint64(at + 8, true),
-    };
-    if (Object.values(segment).some((value) => BigInt(value) !== 0n)) segments[name] = segment;
+    const segment = vmsaSegment(page, name);
+    const { selector, attributes, limit, base } = segment;
+    if ((selector | attributes | limit) !== 0 || base !== 0n) segments[name] = segment;
   }
   const registers: Partial<Record<VmsaRegisterName, bigint>> = {};
   for (const name of Object.keys(VMSA_REGISTERS) as VmsaRegisterName[]) {
     const value = vmsaRegister(page, name);
     if (value !== 0n) registers[name] = value;
   }
-  const named = writeIgvmVmsa({ segments, registers });
+  const named = writeVmsa({ segments, registers });
   return { segments, registers, hasMore: named.some((byte, i) => byte !== page[i]) };
 }
 
@@ -159,4 +139,16 @@ export function vmsaRegister(page: Uint8Array, name: VmsaRegisterName): bigint {
   let value = 0n;
   for (let i = width - 1; i >= 0; i--) value = (value << 8n) | BigInt(page[at + i] as number);
   return value;
+}
+
+/** One segment of a VMSA page. */
+export function vmsaSegment(page: Uint8Array, name: VmsaSegmentName): VmsaSegment {
+  const view = new DataView(page.buffer, page.byteOffset, page.length);
+  const at = VMSA_SEGMENTS[name];
+  return {
+    selector: view.getUint16(at, true),
+    attributes: view.getUint16(at + 2, true),
+    limit: view.getUint32(at + 4, true),
+    base: view.getBigUint64(at + 8, true),
+  };
 }
