@@ -40,7 +40,6 @@ _ORACLES = [
     "file",
     "gzip",
     "iasl",
-    "losetup",
     "matchpathcon",
     "mke2fs",
     "objdump",
@@ -57,7 +56,10 @@ _ORACLES = [
     "veritysetup",
     "zstd",
 ]
-_ORACLE_FILES = ["/usr/share/ovmf/OVMF.amdsev.fd"]
+_ORACLE_FILES = [
+    "/usr/share/ovmf/OVMF.amdsev.fd",
+    "/usr/share/ovmf/OVMF.inteltdx.ms.fd",
+]
 
 _ORACLES_BUILD = """\
 exports_files(["marker"], visibility = ["//visibility:public"])

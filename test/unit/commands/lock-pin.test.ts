@@ -1,5 +1,4 @@
 import {
-  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -472,14 +471,6 @@ describe('a bad call writes nothing', () => {
   });
 
   // Root may write wherever the mount allows it.
-  test.skipIf(process.getuid?.() === 0)('a read-only environment, before anything else is done', async () => {
-    const workspace = makeWorkspace();
-    chmodSync(workspace.folder, 0o555);
-    const error = await expectCvmRejection(() => pin(workspace, BASE), 'FILE_ACCESS', 'usage');
-    expect(error.facts.join()).toContain(workspace.folder);
-    expect(snapshot(workspace.cache)).toEqual({});
-  });
-
   test('the options are these and no others: a new one needs its tests', () => {
     expect(optionNames(command).sort()).toEqual([
       'base',
