@@ -60,11 +60,12 @@ def pins_content(locks):
     Args:
       locks: list of struct(label, text, files): the lock's Label, its text or None, and the names of the files
         that stand beside it
+
     Returns:
       struct(files, downloads): `files` maps paths in the hub to texts; `downloads` is a list of keyword
       arguments for `http_file`
     """
-    files = {"BUILD.bazel": ""}
+    files = {"BUILD.bazel": 'exports_files(["pins.bzl"])\n'}
     downloads = {}
     pins = {}
     owners = {}
