@@ -5,9 +5,11 @@ load("//rules/private:boot_files.bzl", _cvm_boot_files = "cvm_boot_files")
 load("//rules/private:coconut.bzl", _coconut_igvm = "coconut_igvm")
 load("//rules/private:command.bzl", _cvm_command = "cvm_command")
 load("//rules/private:dstack.bzl", _dstack_image_bundle = "dstack_image_bundle", _dstack_launch_measurement = "dstack_launch_measurement")
+load("//rules/private:icos_build.bzl", _icos_build = "icos_build")
 load("//rules/private:igvm.bzl", _igvm_digest_test = "igvm_digest_test", _igvm_kvm_check_test = "igvm_kvm_check_test", _igvm_measurement = "igvm_measurement", _igvm_sign = "igvm_sign")
 load("//rules/private:measurements.bzl", _cvm_launch_measurements = "cvm_launch_measurements")
 load("//rules/private:miniature.bzl", _cvm_miniature = "cvm_miniature")
+load("//rules/private:node_toolchain.bzl", _cvm_node_toolchain = "cvm_node_toolchain")
 load("//rules/private:partition.bzl", _cvm_boot_partition = "cvm_boot_partition", _cvm_root_partition = "cvm_root_partition")
 load("//rules/private:proposal.bzl", _cvm_proposal = "cvm_proposal", _cvm_proposal_payload = "cvm_proposal_payload")
 load("//rules/private:records.bzl", _cvm_not_for_production = "cvm_not_for_production", _cvm_sha256 = "cvm_sha256", _cvm_version = "cvm_version")
@@ -27,6 +29,7 @@ cvm_disk_image = _cvm_disk_image
 cvm_initrd = _cvm_initrd
 cvm_launch_measurements = _cvm_launch_measurements
 cvm_miniature = _cvm_miniature
+cvm_node_toolchain = _cvm_node_toolchain
 cvm_not_for_production = _cvm_not_for_production
 cvm_proposal = _cvm_proposal
 cvm_proposal_payload = _cvm_proposal_payload
@@ -38,6 +41,7 @@ cvm_validation = _cvm_validation
 cvm_version = _cvm_version
 dstack_image_bundle = _dstack_image_bundle
 dstack_launch_measurement = _dstack_launch_measurement
+icos_build = _icos_build
 igvm_digest_test = _igvm_digest_test
 igvm_kvm_check_test = _igvm_kvm_check_test
 igvm_measurement = _igvm_measurement
