@@ -70,13 +70,13 @@ describe('bash', () => {
     // One process for all: a line a command.
     const lines: string[] = [];
     const expected: string[] = [];
-    for (const { noun, verb, load } of COMMANDS) {
-      const { command } = await load();
+    for (const entry of COMMANDS) {
+      const { command } = await entry.load();
       const flags = (command.options ?? []).flatMap((option) =>
         option.flags.split(/,? /).filter((word) => word.startsWith('-')),
       );
       lines.push(
-        `COMP_WORDS=(cvm ${noun} ${verb} -); COMP_CWORD=$((\${#COMP_WORDS[@]} - 1)); _cvm; echo "\${COMPREPLY[*]}"`,
+        `COMP_WORDS=(cvm ${entry.noun} ${entry.verb} -); COMP_CWORD=$((\${#COMP_WORDS[@]} - 1)); _cvm; echo "\${COMPREPLY[*]}"`,
       );
       expected.push([...flags, '--help'].join(' '));
     }

@@ -5,8 +5,9 @@ import type { CommandEntry, OptionSpec } from './command.ts';
 /** The commands of a table as a shell completes them. */
 export async function completableCommands(table: readonly CommandEntry[]): Promise<CompletableCommand[]> {
   const commands: CompletableCommand[] = [];
-  for (const { noun, verb, summary, load } of table) {
-    const { command } = await load();
+  for (const entry of table) {
+    const { noun, verb, summary } = entry;
+    const { command } = await entry.load();
     commands.push({
       words: [noun, ...verb.split(' ')],
       summary,
