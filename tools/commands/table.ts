@@ -7,6 +7,18 @@ export const COMMANDS: readonly CommandEntry[] = [
   ...BUILD_COMMANDS,
   ...SIGN_COMMANDS,
   {
+    noun: 'completion',
+    verb: 'bash',
+    summary: 'print the completion script for bash',
+    load: () => import('./completion-bash.ts'),
+  } satisfies CommandEntry,
+  {
+    noun: 'completion',
+    verb: 'zsh',
+    summary: 'print the completion script for zsh',
+    load: () => import('./completion-zsh.ts'),
+  } satisfies CommandEntry,
+  {
     noun: 'coconut',
     verb: 'build',
     summary: 'build and measure the IGVM files of COCONUT-SVSM recipes',
