@@ -1,5 +1,6 @@
 """The one public door of rules_cvm: `load("@rules_cvm//rules:defs.bzl", …)`."""
 
+load("//rules:providers.bzl", _CvmBootInfo = "CvmBootInfo", _CvmMeasurementsInfo = "CvmMeasurementsInfo", _CvmPartitionInfo = "CvmPartitionInfo", _CvmProposalInfo = "CvmProposalInfo", _CvmTreeInfo = "CvmTreeInfo", _CvmUpdateImageInfo = "CvmUpdateImageInfo", _DstackBundleInfo = "DstackBundleInfo", _TdxMeasurementsInfo = "TdxMeasurementsInfo", _cvm_tree_info = "cvm_tree_info")
 load("//rules/private:boot_args.bzl", _cvm_boot_args = "cvm_boot_args")
 load("//rules/private:boot_files.bzl", _cvm_boot_files = "cvm_boot_files")
 load("//rules/private:coconut.bzl", _coconut_igvm = "coconut_igvm")
@@ -20,6 +21,16 @@ load("//rules/private:update_image.bzl", _cvm_disk_image = "cvm_disk_image", _cv
 load("//rules/private:validation.bzl", _cvm_validation = "cvm_validation")
 load("//rules/private:vmgs.bzl", _vmgs_image = "vmgs_image", _vmgs_verify_test = "vmgs_verify_test")
 
+# What the rules hand to each other, and to rules of yours.
+CvmBootInfo = _CvmBootInfo
+CvmMeasurementsInfo = _CvmMeasurementsInfo
+CvmPartitionInfo = _CvmPartitionInfo
+CvmProposalInfo = _CvmProposalInfo
+CvmTreeInfo = _CvmTreeInfo
+CvmUpdateImageInfo = _CvmUpdateImageInfo
+DstackBundleInfo = _DstackBundleInfo
+TdxMeasurementsInfo = _TdxMeasurementsInfo
+
 coconut_igvm = _coconut_igvm
 cvm_boot_args = _cvm_boot_args
 cvm_boot_files = _cvm_boot_files
@@ -36,6 +47,7 @@ cvm_proposal_payload = _cvm_proposal_payload
 cvm_root_partition = _cvm_root_partition
 cvm_sha256 = _cvm_sha256
 cvm_tree = _cvm_tree
+cvm_tree_info = _cvm_tree_info
 cvm_update_image = _cvm_update_image
 cvm_validation = _cvm_validation
 cvm_version = _cvm_version
