@@ -12,6 +12,7 @@ load(
     "cvm_not_for_production",
     "cvm_proposal",
     "cvm_proposal_payload",
+    "cvm_report",
     "cvm_root_partition",
     "cvm_sha256",
     "cvm_update_image",
@@ -37,7 +38,7 @@ def icos_build(
         visibility = ["//visibility:public"]):
     """Declares the targets of one GuestOS environment.
 
-    Makes `update-img`, `update-img.tar.zst`, `update-img.tar.zst.sha256`, the same for `disk-img`, `partition-boot.tzst`,
+    Makes `update-img`, `update-img.tar.zst`, `update-img.tar.zst.sha256`, the same for `disk-img`, `update-img.report.html`, `partition-boot.tzst`,
     `partition-root.tzst`, `partition-root-hash`, `launch-measurements.json`, `proposal-payload.json`,
     `verdict.json`, `boot_args`, `extracted_boot_args`, `extracted_initrd.img`, `extracted_vmlinuz`,
     `extracted_OVMF_SEV.fd`, and a filegroup called `name`. On the `dev` network all of it once more with `-test` behind
@@ -72,6 +73,8 @@ def icos_build(
             image = pins["hub"] + ":base",
             size_bytes = str(pins["base_size"] or ""),
             is_voted = pins["proposal"],
+            # A missing lock fails the targets that need it, when they are built.
+            lock = (native.glob(["pins.lock.json"], allow_empty = True) or [None])[0],
         )
         network = pins["network"]
         has_twins = network == "dev" and dev_proposal != None
@@ -320,6 +323,21 @@ def _images(name, base, boot_args_template, boot_tree, chip_ids, common, network
             **common
         )
 
+    is_unvoted = base != None and not suffix and not base.is_voted
+    cvm_report(
+        name = update + ".report.html",
+        base = base.image if base else None,
+        boot_partition = None if is_unvoted else boot,
+        chip_ids = chip_ids,
+        lock = base.lock if base and not suffix else None,
+        network = network or "mainnet",
+        proposal = None if is_unvoted else proposal,
+        root_partition = root,
+        vcpus = vcpus,
+        version_file = None if is_unvoted else version_file,
+        **common
+    )
+
     for image in [update, disk]:
         cvm_sha256(
             name = image + ".tar.zst.sha256",
@@ -351,6 +369,7 @@ def _images(name, base, boot_args_template, boot_tree, chip_ids, common, network
             root,
             "proposal-payload%s.json" % suffix,
             update,
+            update + ".report.html",
             update + ".tar.zst.sha256",
             verdict,
         ],
