@@ -8,6 +8,7 @@ load(":partition.bzl", "cvm_boot_partition", "cvm_root_partition")
 load(":pins.bzl", "pins_key")
 load(":proposal.bzl", "cvm_proposal", "cvm_proposal_payload")
 load(":records.bzl", "cvm_not_for_production", "cvm_sha256", "cvm_version")
+load(":report.bzl", "cvm_report")
 load(":update_image.bzl", "cvm_disk_image", "cvm_update_image")
 load(":validation.bzl", "cvm_validation")
 
@@ -30,7 +31,7 @@ def icos_build(
         visibility = ["//visibility:public"]):
     """Declares the targets of one GuestOS environment.
 
-    Makes `update-img`, `update-img.tar.zst`, `update-img.tar.zst.sha256`, the same for `disk-img`, `partition-boot.tzst`,
+    Makes `update-img`, `update-img.tar.zst`, `update-img.tar.zst.sha256`, the same for `disk-img`, `update-img.report.html`, `partition-boot.tzst`,
     `partition-root.tzst`, `partition-root-hash`, `launch-measurements.json`, `proposal-payload.json`,
     `verdict.json`, `boot_args`, `extracted_boot_args`, `extracted_initrd.img`, `extracted_vmlinuz`,
     `extracted_OVMF_SEV.fd`, and a filegroup called `name`. On the `dev` network all of it once more with `-test` behind
@@ -66,6 +67,8 @@ def icos_build(
             image = pinned["base_image"],
             size_bytes = str(pinned["base_size"] or ""),
             is_voted = pinned["proposal"],
+            # A missing lock fails the targets that need it, when they are built.
+            lock = (native.glob(["pins.lock.json"], allow_empty = True) or [None])[0],
         )
         network = pinned["network"]
         has_twins = network == "dev" and dev_proposal != None
@@ -317,6 +320,21 @@ def _images(name, base, boot_args_template, boot_tree, chip_ids, common, network
             **common
         )
 
+    is_unvoted = base != None and not suffix and not base.is_voted
+    cvm_report(
+        name = update + ".report.html",
+        base = base.image if base else None,
+        boot_partition = None if is_unvoted else boot,
+        chip_ids = chip_ids,
+        lock = base.lock if base and not suffix else None,
+        network = network or "mainnet",
+        proposal = None if is_unvoted else proposal,
+        root_partition = root,
+        vcpus = vcpus,
+        version_file = None if is_unvoted else version_file,
+        **common
+    )
+
     for image in [update, disk]:
         cvm_sha256(
             name = image + ".tar.zst.sha256",
@@ -348,6 +366,7 @@ def _images(name, base, boot_args_template, boot_tree, chip_ids, common, network
             root,
             "proposal-payload%s.json" % suffix,
             update,
+            update + ".report.html",
             update + ".tar.zst.sha256",
             verdict,
         ],

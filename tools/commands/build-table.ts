@@ -145,6 +145,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
   },
   {
     noun: 'guestos',
+    verb: 'report',
+    summary: 'write a page that says what an image is, and what was verified of it',
+    load: () => import('./guestos-report.ts'),
+  },
+  {
+    noun: 'guestos',
     verb: 'root-partition',
     summary: 'write a root partition with its hash tree from a tree',
     load: () => import('./guestos-root-partition.ts'),
