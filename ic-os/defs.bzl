@@ -12,6 +12,7 @@ load(
     "cvm_not_for_production",
     "cvm_proposal",
     "cvm_proposal_payload",
+    "cvm_release",
     "cvm_root_partition",
     "cvm_sha256",
     "cvm_update_image",
@@ -42,7 +43,8 @@ def icos_build(
     `verdict.json`, `boot_args`, `extracted_boot_args`, `extracted_initrd.img`, `extracted_vmlinuz`,
     `extracted_OVMF_SEV.fd`, and a filegroup called `name`. On the `dev` network all of it once more with `-test` behind
     its stem, from a root partition whose version says so. A recovery environment also has `pin`, `download-proposal` and
-    `payload` to run.
+    `payload` to run; `release`, which the gate refuses unless the lock pins mainnet, and which is therefore `manual`; and
+    `release.publish` and `release.verify` to run.
 
     Args:
       name: the environment's name
@@ -115,6 +117,8 @@ def icos_build(
             vcpus = vcpus,
             version_file = version_file,
         )
+    if base:
+        _release(pins, base, chip_ids, common, vcpus)
 
 def _pins(name):
     """Gives what the lock of this package pins, and the hub's package."""
@@ -175,6 +179,36 @@ def _base(pins, vcpus, common):
             "%runfiles%/$(rlocationpath :launch-measurements.json)",
         ],
         data = ["launch-measurements.json", "partition-root-hash"],
+        **common
+    )
+
+def _release(pins, base, chip_ids, common, vcpus):
+    """Declares the release of a recovery environment, and the commands that publish and verify one."""
+
+    # Refused by design while the lock pins dev: nothing that builds everything may ask for it.
+    manual = dict(common, tags = common["tags"] + ["manual"])
+    cvm_release(
+        name = "release",
+        base = base.image,
+        chip_ids = chip_ids,
+        disk_image = "disk-img.tar.zst",
+        # Without a lock it fails as everything else does: with the lock's error.
+        lock = "pins.lock.json" if native.glob(["pins.lock.json"], allow_empty = True) else pins["hub"] + ":base",
+        measurements = "launch-measurements.json",
+        proposal = "proposal",
+        update_image = "update-img.tar.zst",
+        vcpus = vcpus,
+        **manual
+    )
+    cvm_command(
+        name = "release.publish",
+        arguments = ["release", "publish", "--release", "%runfiles%/$(rlocationpath :release)"],
+        data = ["release"],
+        **manual
+    )
+    cvm_command(
+        name = "release.verify",
+        arguments = ["release", "verify"],
         **common
     )
 

@@ -11,6 +11,7 @@ load("//rules/private:miniature.bzl", _cvm_miniature = "cvm_miniature")
 load("//rules/private:partition.bzl", _cvm_boot_partition = "cvm_boot_partition", _cvm_root_partition = "cvm_root_partition")
 load("//rules/private:proposal.bzl", _cvm_proposal = "cvm_proposal", _cvm_proposal_payload = "cvm_proposal_payload")
 load("//rules/private:records.bzl", _cvm_not_for_production = "cvm_not_for_production", _cvm_sha256 = "cvm_sha256", _cvm_version = "cvm_version")
+load("//rules/private:release.bzl", _cvm_release = "cvm_release")
 load("//rules/private:snp.bzl", _measurement_test = "measurement_test", _snp_id_block = "snp_id_block", _snp_launch_measurements = "snp_launch_measurements")
 load("//rules/private:tdx.bzl", _tdx_measurement_test = "tdx_measurement_test", _tdx_measurements = "tdx_measurements")
 load("//rules/private:tree.bzl", _cvm_initrd = "cvm_initrd", _cvm_tree = "cvm_tree")
@@ -30,6 +31,7 @@ cvm_miniature = _cvm_miniature
 cvm_not_for_production = _cvm_not_for_production
 cvm_proposal = _cvm_proposal
 cvm_proposal_payload = _cvm_proposal_payload
+cvm_release = _cvm_release
 cvm_root_partition = _cvm_root_partition
 cvm_sha256 = _cvm_sha256
 cvm_tree = _cvm_tree

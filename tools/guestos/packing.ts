@@ -81,7 +81,7 @@ export function validatePacking(input: PackingInput): Verdict | ReleaseVerdict {
  * The root hash of a root partition, recomputed from all its data, of which its file system must be part.
  * @throws CvmError mismatch ROOT_NOT_COVERED, and those of `verifyVerity` and `openExt4`
  */
-function verifyRoot(root: ByteSource): string {
+export function verifyRoot(root: ByteSource): string {
   const { rootHash, parameters } = verifyVerity(root, ROOT_HASH_OFFSET);
   const coveredBytes = parameters.dataBlocks * parameters.dataBlockBytes;
   const { info } = openExt4(sliceSource(root, 0, ROOT_HASH_OFFSET));
