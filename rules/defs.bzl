@@ -14,6 +14,7 @@ load("//rules/private:node_toolchain.bzl", _cvm_node_toolchain = "cvm_node_toolc
 load("//rules/private:partition.bzl", _cvm_boot_partition = "cvm_boot_partition", _cvm_root_partition = "cvm_root_partition")
 load("//rules/private:proposal.bzl", _cvm_proposal = "cvm_proposal", _cvm_proposal_payload = "cvm_proposal_payload")
 load("//rules/private:records.bzl", _cvm_not_for_production = "cvm_not_for_production", _cvm_sha256 = "cvm_sha256", _cvm_version = "cvm_version")
+load("//rules/private:release.bzl", _cvm_release = "cvm_release")
 load("//rules/private:report.bzl", _cvm_report = "cvm_report")
 load("//rules/private:snp.bzl", _measurement_test = "measurement_test", _snp_id_block = "snp_id_block", _snp_launch_measurements = "snp_launch_measurements")
 load("//rules/private:tdx.bzl", _tdx_measurement_test = "tdx_measurement_test", _tdx_measurements = "tdx_measurements")
@@ -45,6 +46,7 @@ cvm_node_toolchain = _cvm_node_toolchain
 cvm_not_for_production = _cvm_not_for_production
 cvm_proposal = _cvm_proposal
 cvm_proposal_payload = _cvm_proposal_payload
+cvm_release = _cvm_release
 cvm_report = _cvm_report
 cvm_root_partition = _cvm_root_partition
 cvm_sha256 = _cvm_sha256

@@ -8,6 +8,7 @@ load(":partition.bzl", "cvm_boot_partition", "cvm_root_partition")
 load(":pins.bzl", "pins_key")
 load(":proposal.bzl", "cvm_proposal", "cvm_proposal_payload")
 load(":records.bzl", "cvm_not_for_production", "cvm_sha256", "cvm_version")
+load(":release.bzl", "cvm_release")
 load(":report.bzl", "cvm_report")
 load(":update_image.bzl", "cvm_disk_image", "cvm_update_image")
 load(":validation.bzl", "cvm_validation")
@@ -36,7 +37,8 @@ def icos_build(
     `verdict.json`, `boot_args`, `extracted_boot_args`, `extracted_initrd.img`, `extracted_vmlinuz`,
     `extracted_OVMF_SEV.fd`, and a filegroup called `name`. On the `dev` network all of it once more with `-test` behind
     its stem, from a root partition whose version says so. A recovery environment also has `pin`, `download-proposal` and
-    `payload` to run.
+    `payload` to run; `release`, which the gate refuses unless the lock pins mainnet, and which is therefore `manual`; and
+    `release.publish` and `release.verify` to run.
 
     Args:
       name: the environment's name
@@ -112,6 +114,8 @@ def icos_build(
             vcpus = vcpus,
             version_file = version_file,
         )
+    if base:
+        _release(base, chip_ids, common, vcpus)
 
 def _pinned(name, pins):
     """Gives what the lock of this package pins."""
@@ -175,6 +179,37 @@ def _base(pinned, vcpus, common):
             "%runfiles%/$(rlocationpath :launch-measurements.json)",
         ],
         data = ["launch-measurements.json", "partition-root-hash"],
+        **common
+    )
+
+def _release(base, chip_ids, common, vcpus):
+    """Declares the release of a recovery environment, and the commands that publish and verify one."""
+
+    # Refused by design while the lock pins dev: nothing that builds everything may ask for it.
+    manual = dict(common, tags = common["tags"] + ["manual"])
+    cvm_release(
+        name = "release",
+        base = base.image,
+        chip_ids = chip_ids,
+        disk_image = "disk-img.tar.zst",
+        documents = ["update-img.report.html"],
+        # Without a lock it fails as everything else does: with the lock's error.
+        lock = base.lock or base.image,
+        measurements = "launch-measurements.json",
+        proposal = "proposal",
+        update_image = "update-img.tar.zst",
+        vcpus = vcpus,
+        **manual
+    )
+    cvm_command(
+        name = "release.publish",
+        arguments = ["release", "publish", "--release", "%runfiles%/$(rlocationpath :release)"],
+        data = ["release"],
+        **manual
+    )
+    cvm_command(
+        name = "release.verify",
+        arguments = ["release", "verify"],
         **common
     )
 

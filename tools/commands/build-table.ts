@@ -288,6 +288,18 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     load: () => import('./proposal-verify.ts'),
   },
   {
+    noun: 'release',
+    verb: 'create',
+    summary: 'gate images of mainnet and put them into a release with proof of how they were built',
+    load: () => import('./release-create.ts'),
+  },
+  {
+    noun: 'release',
+    verb: 'verify',
+    summary: 'verify a release: what a reviewer runs',
+    load: () => import('./release-verify.ts'),
+  },
+  {
     noun: 'snp',
     verb: 'explain',
     summary: 'show a launch digest step by step, or where two launches part',

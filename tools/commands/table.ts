@@ -49,6 +49,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: () => import('./proposal-show.ts'),
   } satisfies CommandEntry,
   {
+    noun: 'release',
+    verb: 'publish',
+    summary: 'publish a release that verifies',
+    load: () => import('./release-publish.ts'),
+  } satisfies CommandEntry,
+  {
     noun: 'vmgs',
     verb: 'dump',
     summary: 'read a file of a VMGS store',
