@@ -323,13 +323,13 @@ describe('zstd', () => {
     'another version of the program is told from the pinned encoder by its bytes',
     async () => {
       const version = /v([0-9.]+)/.exec(run(zstd, ['--version'], '/').toString())?.[1];
-      const compress = (input: Uint8Array): Promise<Uint8Array> =>
-        Promise.resolve(
+      const compress = (input: Uint8Array): Promise<Uint8Array[]> =>
+        Promise.resolve([
           execFileSync(zstd as string, ['--single-thread', '-3', `--stream-size=${input.length}`], {
             input,
             env: ORACLE_ENV,
           }),
-        );
+        ]);
       if (version === PINNED_ENCODER_VERSION) await requirePinnedEncoder(compress);
       else await expectCvmRejection(() => requirePinnedEncoder(compress), 'ZSTD_ENCODER');
     },

@@ -1,15 +1,17 @@
 /**
- * Threads that look at blocks. Buffers are handed over, not copied; which thread did what shows in no output.
- * (Compression has threads already: Node's own, see zstd/compress.ts.)
+ * Threads that look at blocks, and of which one compresses afterwards. Buffers are handed over, not copied; which
+ * thread did what shows in no output.
  *
  * A thread begins with the file that this module ended up in: the module itself, a part of the bundle, or a bundle of
  * one file, whose front asks `isBlockWorker` before it does anything else.
  */
 import { availableParallelism } from 'node:os';
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { isMainThread, parentPort, Worker, workerData, type MessagePort } from 'node:worker_threads';
 import { bug } from '../errors.ts';
 import { scanBlocks, type BlockScan, type DigestParameters } from '../partition/block-scan.ts';
 import { BATCH_BYTES } from '../partition/content-index.ts';
+import type { Chunks } from './files.ts';
+import { packInThread, servePacking, type PackingTask, type ToThread } from './packing-thread.ts';
 import { WORKER_MARK } from './worker-mark.ts';
 
 /** As many as Node has threads to compress with. Each costs buffers and a heap: more would not stay within 350 MB. */
@@ -43,9 +45,15 @@ function transfersOf(answer: Answer): ArrayBuffer[] {
 }
 
 if (!isMainThread && workerData === WORKER_MARK) {
-  parentPort?.on('message', (task: Task) => {
-    const answer = answerTo(task);
-    parentPort?.postMessage(answer, transfersOf(answer));
+  const port = parentPort as MessagePort;
+  let pack: ((message: ToThread) => void) | undefined;
+  port.on('message', (message: Task | PackingTask | ToThread) => {
+    if (pack !== undefined) pack(message as ToThread);
+    else if (message !== 'end' && 'handle' in message) pack = servePacking(port, message);
+    else {
+      const answer = answerTo(message as Task);
+      port.postMessage(answer, transfersOf(answer));
+    }
   });
 }
 
@@ -91,6 +99,18 @@ export class BlockWorkers {
     return answer.scan;
   }
 
+  /**
+   * Compresses a stream into an open file, in a thread; all others end. No blocks are scanned any more.
+   * @throws as `packInThread`
+   */
+  async pack(task: PackingTask, chunks: Chunks): Promise<void> {
+    const thread = this.#threads.shift() ?? this.#start();
+    await this.close();
+    this.#buffers.length = 0;
+    this.#threads.push(thread);
+    await packInThread(thread.worker, task, chunks);
+  }
+
   /** Ends the threads; what they still do is lost. */
   async close(): Promise<void> {
     await Promise.all(this.#threads.map(({ worker }) => worker.terminate()));
@@ -103,6 +123,7 @@ export class BlockWorkers {
       if (thread === undefined) {
         if (this.#threads.length === Math.min(this.jobs, THREADS)) return;
         thread = this.#start();
+        this.#threads.push(thread);
       }
       const waiting = this.#queue.shift() as Waiting;
       thread.current = waiting;
@@ -132,7 +153,6 @@ export class BlockWorkers {
     worker.on('exit', (code) => {
       fail(new Error(`exit code ${code}`));
     });
-    this.#threads.push(thread);
     return thread;
   }
 }

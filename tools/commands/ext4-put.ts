@@ -2,7 +2,7 @@ import { putFile } from '../ext4/put-file.ts';
 import type { Command } from './command.ts';
 import { aboutFile } from './error-path.ts';
 import { MEMBER_OPTION, openNamedImage } from './ext4-options.ts';
-import { openFile, resolvePath } from './files.ts';
+import { openFile, resolvePath, writeChangedWhole } from './files.ts';
 import { writeImage } from './image-output.ts';
 import { mtimeOption, MTIME_OPTION, parseAdd } from './image-tree.ts';
 import { textOption } from './options.ts';
@@ -46,7 +46,8 @@ export const command: Command = {
             mtimeSec: mtimeOption(options) ?? 0,
           }),
         );
-        await writeImage(output === undefined ? path : resolvePath(io, output), changed);
+        if (output === undefined) await writeChangedWhole(path, path, changed, changed.changes);
+        else await writeImage(resolvePath(io, output), changed);
       } finally {
         content.close();
       }

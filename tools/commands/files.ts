@@ -7,6 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import {
   closeSync,
+  constants,
   fstatSync,
   openSync,
   readSync,
@@ -15,9 +16,16 @@ import {
   statSync,
   type Stats,
 } from 'node:fs';
-import { mkdir, open, rename, type FileHandle } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, open, rename, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
-import { checkRange, CHUNK_BYTES, type ByteSource, type Extent } from '../bytes/source.ts';
+import {
+  checkRange,
+  CHUNK_BYTES,
+  sourceFromBytes,
+  type ByteSource,
+  type Extent,
+  type Piece,
+} from '../bytes/source.ts';
 import { dataRuns } from '../bytes/zero-blocks.ts';
 import { bug, CvmError, formatError, usageError } from '../errors.ts';
 import type { Io } from './command.ts';
@@ -176,6 +184,14 @@ export async function writeFileWhole(
 }
 
 /**
+ * {@link writeFileWhole} for those who write by themselves.
+ * @param fill writes to the open descriptor, from its start
+ */
+export async function writeFileBy(path: string, fill: (handle: number) => Promise<void>): Promise<void> {
+  await writeWhole(path, undefined, (file) => fill(file.fd));
+}
+
+/**
  * {@link writeFileWhole} for a source: zeros become holes of the file, wherever the source's extents say so or a block
  * turns out to be zero.
  */
@@ -185,38 +201,90 @@ export async function writeSourceWhole(
   check?: (writtenPath: string) => Promise<void> | void,
 ): Promise<void> {
   await writeWhole(path, check, async (file, isRegular) => {
-    if (!isRegular) {
-      for (let at = 0; at < source.sizeBytes; at += CHUNK_BYTES) {
-        await writeAll(file, source.read(at, Math.min(CHUNK_BYTES, source.sizeBytes - at)));
-      }
-      return;
-    }
-    await file.truncate(source.sizeBytes);
-    for (const run of dataRuns(source, HOLE_BYTES)) {
-      for (let done = 0; done < run.length; done += CHUNK_BYTES) {
-        const at = run.offset + done;
-        await writeAll(file, source.read(at, Math.min(CHUNK_BYTES, run.length - done)), at);
-      }
-    }
+    if (isRegular) await writeSparsely(file, source);
+    else await writeDensely(file, source);
   });
+}
+
+/**
+ * {@link writeSourceWhole} for a file with changes. Where the file system lets files share blocks (btrfs, XFS), only the
+ * changes are written; elsewhere the file is copied, its zeros as holes.
+ * @param basePath the file that is changed, as it is until the new one takes its name
+ * @param changes where `source` differs from it
+ */
+export async function writeChangedWhole(
+  path: string,
+  basePath: string,
+  source: ByteSource,
+  changes: readonly Piece[],
+): Promise<void> {
+  await writeWhole(
+    path,
+    undefined,
+    async (file, isRegular, isCopy) => {
+      if (!isRegular) await writeDensely(file, source);
+      else if (!isCopy) await writeSparsely(file, source);
+      else
+        for (const { offset, source: change } of changes)
+          await writeAt(file, change, 0, change.sizeBytes, offset);
+    },
+    basePath,
+  );
+}
+
+async function writeDensely(file: FileHandle, source: ByteSource): Promise<void> {
+  for (let at = 0; at < source.sizeBytes; at += CHUNK_BYTES) {
+    await writeAll(file, source.read(at, Math.min(CHUNK_BYTES, source.sizeBytes - at)));
+  }
+}
+
+/** Every byte is read once: what turns out to be zero is not written. */
+async function writeSparsely(file: FileHandle, source: ByteSource): Promise<void> {
+  await file.truncate(source.sizeBytes);
+  let seen = 0;
+  for (const { offset, length } of source.extents) {
+    const first = Math.max(seen, offset - (offset % HOLE_BYTES));
+    const end = Math.min(source.sizeBytes, Math.ceil((offset + length) / HOLE_BYTES) * HOLE_BYTES);
+    for (let at = first; at < end; at += CHUNK_BYTES) {
+      const bytes = source.read(at, Math.min(CHUNK_BYTES, end - at));
+      for (const run of dataRuns(sourceFromBytes(bytes), HOLE_BYTES)) {
+        await writeAll(file, bytes.subarray(run.offset, run.offset + run.length), at + run.offset);
+      }
+    }
+    seen = Math.max(seen, end);
+  }
+}
+
+async function writeAt(
+  file: FileHandle,
+  source: ByteSource,
+  from: number,
+  length: number,
+  position: number,
+): Promise<void> {
+  for (let done = 0; done < length; done += CHUNK_BYTES) {
+    const bytes = source.read(from + done, Math.min(CHUNK_BYTES, length - done));
+    await writeAll(file, bytes, position + done);
+  }
 }
 
 async function writeWhole(
   path: string,
   check: ((writtenPath: string) => Promise<void> | void) | undefined,
-  fill: (file: FileHandle, isRegular: boolean) => Promise<void>,
+  fill: (file: FileHandle, isRegular: boolean, isCopy: boolean) => Promise<void>,
+  copyOf?: string,
 ): Promise<void> {
   try {
     const existing = statSync(path, { throwIfNoEntry: false });
     if (existing === undefined || existing.isFile()) {
       // Behind a symbolic link stands the file that is meant.
-      await writeBeside(existing === undefined ? path : realpathSync(path), check, fill);
+      await writeBeside(existing === undefined ? path : realpathSync(path), check, fill, copyOf);
     } else if (existing.isDirectory() || check !== undefined) {
       throw notRegular(path, existing);
     } else {
       const file = await open(path, 'w');
       try {
-        await fill(file, false);
+        await fill(file, false, false);
       } finally {
         await file.close();
       }
@@ -229,15 +297,17 @@ async function writeWhole(
 async function writeBeside(
   path: string,
   check: ((writtenPath: string) => Promise<void> | void) | undefined,
-  fill: (file: FileHandle, isRegular: boolean) => Promise<void>,
+  fill: (file: FileHandle, isRegular: boolean, isCopy: boolean) => Promise<void>,
+  copyOf: string | undefined,
 ): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(8).toString('hex')}.part`);
   await mkdir(dirname(path), { recursive: true });
   addPendingFile(temporary);
   try {
-    const file = await open(temporary, 'wx');
+    const isCopy = copyOf !== undefined && (await isSharedCopy(copyOf, temporary));
+    const file = await open(temporary, isCopy ? 'r+' : 'wx');
     try {
-      await fill(file, true);
+      await fill(file, true, isCopy);
       await file.sync();
     } finally {
       await file.close();
@@ -251,6 +321,23 @@ async function writeBeside(
     settlePendingFile(temporary);
   }
   await syncFolder(dirname(path));
+}
+
+/** What file systems answer that cannot share blocks, or not between these two files. */
+const NO_SHARING = new Set(['ENOTSUP', 'EOPNOTSUPP', 'EXDEV', 'EINVAL', 'ENOSYS', 'ENOTTY', 'EPERM']);
+
+/** Makes a file of another one's blocks, without copying them, where there is such a thing. */
+async function isSharedCopy(from: string, to: string): Promise<boolean> {
+  try {
+    await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE);
+    await chmod(to, (statSync(from).mode & 0o777) | 0o600);
+    return true;
+  } catch (cause) {
+    rmSync(to, { force: true });
+    const code = cause instanceof Error ? (cause as NodeJS.ErrnoException).code : undefined;
+    if (code !== undefined && NO_SHARING.has(code)) return false;
+    throw cause;
+  }
 }
 
 async function writeAll(file: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {

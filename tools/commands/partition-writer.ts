@@ -13,9 +13,9 @@ import type { TreeEntry } from '../tree/entry.ts';
 import { blockDigest } from '../verity/block-digest.ts';
 import { formatVerity, type KeptBlock } from '../verity/format.ts';
 import { VERITY_ALGORITHMS, type VerityParameters } from '../verity/parameters.ts';
-import { compressFrames, DEFAULT_LEVEL } from '../zstd/compress.ts';
+import { checkEncoder, compressFrames, DEFAULT_LEVEL } from '../zstd/compress.ts';
 import { BlockWorkers, defaultJobs } from './block-workers.ts';
-import { writeFileWhole } from './files.ts';
+import { writeFileBy, writeFileWhole } from './files.ts';
 import { ScratchStore } from './scratch-file.ts';
 
 /** Less content than this is done before threads have started. */
@@ -68,11 +68,15 @@ export async function writePartition(
     const index = await scanContents(contents, plan, workers, scratch);
     const { image, runs, rootHash } = makeImage(entries, plan, index, scratch);
     const archive = writeSparseTar([{ name: PARTITION_MEMBER, source: image, runs }], { reuseBuffer: true });
-    await workers.close();
-    await writeFileWhole(
-      output,
-      compressFrames(archive, DEFAULT_LEVEL, Math.min(workers.jobs + 1, MAX_SLICES)),
-    );
+    const inFlight = Math.min(workers.jobs, MAX_SLICES);
+    if (workers.jobs === 1) {
+      await writeFileWhole(output, compressFrames(archive, DEFAULT_LEVEL, inFlight));
+    } else {
+      await checkEncoder();
+      await writeFileBy(output, (handle) =>
+        workers.pack({ handle, level: DEFAULT_LEVEL, inFlight }, archive),
+      );
+    }
     return rootHash;
   } finally {
     scratch.close();

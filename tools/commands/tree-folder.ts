@@ -22,7 +22,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { CHUNK_BYTES, readInto, type ByteSource } from '../bytes/source.ts';
+import { readInto, type ByteSource } from '../bytes/source.ts';
 import { rawToBytes, showRaw, showText, type RawText } from '../bytes/text.ts';
 import { CvmError, formatError, usageError } from '../errors.ts';
 import {
@@ -37,6 +37,12 @@ import { addPendingFile, settlePendingFile } from './pending-files.ts';
 
 /** So many entries are made before signals get their turn. */
 const ENTRIES_A_TURN = 64;
+
+/** Contents move in pieces that stay in a core's cache between being read and written. */
+const PIECE_BYTES = 128 << 10;
+
+/** After so many pieces of one file signals get their turn. */
+const PIECES_A_TURN = 8;
 
 /** What a folder could not take of a tree. */
 export interface NotKept {
@@ -158,7 +164,7 @@ async function fill(entries: readonly TreeEntry[], root: string, owners: boolean
   const skipped = new Set<RawText>();
   const made = new Map<RawText, TreeEntry['type']>();
   const folders: DirectoryEntry[] = [];
-  const buffer = new Uint8Array(CHUNK_BYTES);
+  const buffer = new Uint8Array(PIECE_BYTES);
   let sinceTurn = 0;
   for (const entry of entries) {
     checkPlace(entry, made, skipped);
@@ -265,17 +271,20 @@ async function writeFile(entry: FileEntry, path: Buffer, owners: boolean, buffer
 }
 
 async function writeExtents(file: number, content: ByteSource, buffer: Uint8Array): Promise<void> {
-  ftruncateSync(file, content.sizeBytes);
+  let end = 0;
+  let pieces = 0;
   for (const { offset, length } of content.extents) {
     for (let at = offset; at < offset + length;) {
-      if (at > offset) await setImmediate();
-      const bytes = buffer.subarray(0, Math.min(CHUNK_BYTES, offset + length - at));
+      if (++pieces % PIECES_A_TURN === 0) await setImmediate();
+      const bytes = buffer.subarray(0, Math.min(PIECE_BYTES, offset + length - at));
       readInto(content, at, bytes);
       let written = 0;
       while (written < bytes.length) {
         written += writeSync(file, bytes, written, bytes.length - written, at + written);
       }
       at += bytes.length;
+      end = at;
     }
   }
+  if (end < content.sizeBytes) ftruncateSync(file, content.sizeBytes);
 }

@@ -34,6 +34,12 @@ const NOT_EDITED = [
 
 const KNOWN_RO_COMPAT = Object.values(RO_COMPAT).reduce((sum, bit) => sum | bit, 0);
 
+/** An image that was changed, and where: outside the changes it is the one before. */
+export interface ChangedImage extends ByteSource {
+  /** At ascending offsets. */
+  readonly changes: readonly Piece[];
+}
+
 /**
  * A file system under change. Changed blocks are held in memory, contents that are put in are referenced; the image
  * itself is never written. Bitmaps, counts and checksums of what is given out or taken back are kept true.
@@ -210,7 +216,7 @@ export class EditVolume {
   }
 
   /** The changed image. */
-  finish(): ByteSource {
+  finish(): ChangedImage {
     for (const group of this.#touched) this.#sealGroup(group);
     const sb = new Uint8Array(this.#source.read(SUPERBLOCK_OFFSET, SUPERBLOCK_BYTES));
     const is64bit = hasIncompat(this.superblock, INCOMPAT.is64bit);
@@ -408,8 +414,9 @@ function zeros(sizeBytes: number): ByteSource {
 }
 
 /** A source with other bytes in some places. A later piece of equal offset wins. */
-function patchedSource(base: ByteSource, pieces: readonly Piece[]): ByteSource {
+function patchedSource(base: ByteSource, pieces: readonly Piece[]): ChangedImage {
   return {
+    changes: pieces,
     sizeBytes: base.sizeBytes,
     extents: base.sizeBytes === 0 ? [] : [{ offset: 0, length: base.sizeBytes }],
     read(offset, length) {

@@ -7,7 +7,7 @@ import { baseName, parentPath } from '../tree/entry.ts';
 import { hasHighInodeChecksum, inodeChecksum } from './checksum.ts';
 import { addName } from './edit-directory.ts';
 import { freeMapping, writeMapping } from './edit-mapping.ts';
-import { EditVolume } from './edit-volume.ts';
+import { EditVolume, type ChangedImage } from './edit-volume.ts';
 import type { FileExtent } from './extent-tree.ts';
 import { readDirectory } from './directory.ts';
 import { readNamedInode } from './inode-entry.ts';
@@ -47,7 +47,7 @@ const EXTRA_SIZE = 32;
  * @throws CvmError usage EXT4_PUT_PATH | EXT4_EDIT_UNSUPPORTED | EXT4_EDIT_DIRECTORY | EXT4_FULL | EXT4_NOT_CLEAN; format,
  *   those of every structure met
  */
-export function putFile(source: ByteSource, file: PutFile): ByteSource {
+export function putFile(source: ByteSource, file: PutFile): ChangedImage {
   const volume = new EditVolume(source);
   const name = baseName(file.path);
   if (name === '' || name === '.' || name === '..' || name.length > NAME_MAX_BYTES) {

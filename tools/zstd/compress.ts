@@ -1,5 +1,5 @@
-import { constants, zstdCompress } from 'node:zlib';
-import { sourceFromBytes } from '../bytes/source.ts';
+import { constants, createZstdCompress } from 'node:zlib';
+import { sparseSource, sourceFromBytes, type Piece } from '../bytes/source.ts';
 import { bug } from '../errors.ts';
 import { walkFrames } from './frames.ts';
 import { requirePinnedEncoder } from './pinned-encoder.ts';
@@ -13,16 +13,19 @@ export const DEFAULT_LEVEL = 3;
 /** Slices compressed at the same time: as many as libuv has threads. The bytes do not depend on it. */
 const IN_FLIGHT = 4;
 
-/** Room for a slice that does not compress, so that the encoder runs through in one call: ZSTD_compressBound. */
-const OUTPUT_BYTES = SLICE_BYTES + (SLICE_BYTES >>> 8);
+/** A frame that is done and waits for its turn, so that nobody waits while one is written. */
+const FINISHED = 1;
+
+/** In so large pieces the encoder hands out what it makes: few, because each is a turn of the main thread. */
+const OUTPUT_BYTES = 2 << 20;
 
 /**
  * Compresses a stream to independent frames, one for every {@link SLICE_BYTES} of content, each with its content size
  * and a checksum; an empty stream is one empty frame. The bytes depend on the content and the level, not on how the
- * content was cut into chunks. Nothing but a few slices is held.
+ * content was cut into chunks. Nothing but a few slices is held. Frames come in pieces.
  *
  * Independent frames are what makes random access (`zstdSource`) and two cores possible: the encoder's own threads
- * are unsafe in Node 24 (nodejs/node issue 59899).
+ * are unsafe in Node 24 (nodejs/node issue 59899). Slices are taken and compressed while earlier frames are written.
  *
  * @param inFlight slices compressed at the same time; the bytes do not depend on it
  * @throws CvmError usage ZSTD_ENCODER, and whatever `chunks` throws
@@ -32,80 +35,147 @@ export async function* compressFrames(
   level: number = DEFAULT_LEVEL,
   inFlight: number = IN_FLIGHT,
 ): AsyncGenerator<Uint8Array> {
-  await requirePinnedEncoder((content) => compressSlice(content, DEFAULT_LEVEL));
-  const pending: Promise<Uint8Array>[] = [];
+  await checkEncoder();
   /** Buffers whose slice is compressed. */
   const idle: Uint8Array[] = [];
+  const input = slices(chunks, () => idle.pop() ?? new Uint8Array(SLICE_BYTES));
+  yield* compressSlices(input, level, inFlight, (slice) => {
+    if (slice.byteLength === SLICE_BYTES) idle.push(slice);
+  });
+}
+
+/** Whether this runtime's encoder makes the bytes that are promised. @throws CvmError usage ZSTD_ENCODER */
+export async function checkEncoder(): Promise<void> {
+  await requirePinnedEncoder((content) => compressSlice(content, DEFAULT_LEVEL));
+}
+
+/**
+ * The frames of slices that {@link slices} cut, in their order.
+ * @param release is told when a slice's buffer may be used again
+ */
+export async function* compressSlices(
+  input: AsyncGenerator<Uint8Array, void, undefined>,
+  level: number,
+  inFlight: number,
+  release: (slice: Uint8Array) => void,
+): AsyncGenerator<Uint8Array> {
+  const frames: Promise<readonly Uint8Array[]>[] = [];
+  let running = 0;
+  let isEnded = false;
+  let isEmpty = true;
+  let taking: Promise<void> | undefined;
+
   const start = (slice: Uint8Array): void => {
+    isEmpty = false;
+    running++;
     const frame = compressSlice(slice, level).finally(() => {
-      if (slice.byteLength === SLICE_BYTES) idle.push(slice);
+      running--;
+      release(slice);
+      take();
     });
     // Awaited in order below; a failure meanwhile must not count as unhandled.
     frame.catch(() => undefined);
-    pending.push(frame);
+    frames.push(frame);
   };
-  let isEmpty = true;
-  for await (const slice of slices(chunks, idle)) {
-    isEmpty = false;
-    start(slice);
-    if (pending.length >= inFlight) yield await (pending.shift() as Promise<Uint8Array>);
+  const takeSlices = async (): Promise<void> => {
+    while (!isEnded && running < inFlight && frames.length < inFlight + FINISHED) {
+      const { value, done } = await input.next();
+      if (done === true) isEnded = true;
+      else start(value);
+    }
+  };
+  /** Fills what is free with slices, unless that is being done. */
+  const take = (): void => {
+    taking ??= takeSlices()
+      .catch((error: unknown) => {
+        isEnded = true;
+        frames.push(rejected(error));
+      })
+      .finally(() => {
+        taking = undefined;
+      });
+  };
+
+  try {
+    for (;;) {
+      take();
+      if (frames.length === 0) await taking;
+      if (isEnded && isEmpty && frames.length === 0) start(new Uint8Array(0));
+      const frame = frames.shift();
+      if (frame === undefined) return;
+      yield* await frame;
+    }
+  } finally {
+    isEnded = true;
+    await taking;
+    await input.return(undefined);
   }
-  if (isEmpty) start(new Uint8Array(0));
-  for (const frame of pending) yield await frame;
 }
 
-/** @param idle buffers to use again, whatever is in them */
-async function* slices(
+function rejected(error: unknown): Promise<never> {
+  const promise = Promise.reject(error as Error);
+  promise.catch(() => undefined);
+  return promise;
+}
+
+/**
+ * Cuts a stream into slices of {@link SLICE_BYTES}, the last one shorter.
+ * @param takeBuffer gives a buffer of that size, whatever is in it
+ */
+export async function* slices(
   chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
-  idle: Uint8Array[],
-): AsyncGenerator<Uint8Array> {
-  let slice = idle.pop() ?? new Uint8Array(SLICE_BYTES);
+  takeBuffer: () => Uint8Array | Promise<Uint8Array>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let slice: Uint8Array | undefined;
   let filled = 0;
   for await (const chunk of chunks) {
     for (let at = 0; at < chunk.length;) {
+      slice ??= await takeBuffer();
       const count = Math.min(SLICE_BYTES - filled, chunk.length - at);
       slice.set(chunk.subarray(at, at + count), filled);
       filled += count;
       at += count;
       if (filled === SLICE_BYTES) {
         yield slice;
-        slice = idle.pop() ?? new Uint8Array(SLICE_BYTES);
+        slice = undefined;
         filled = 0;
       }
     }
   }
-  if (filled > 0) yield slice.subarray(0, filled);
+  if (slice !== undefined) yield slice.subarray(0, filled);
 }
 
-function compressSlice(slice: Uint8Array, level: number): Promise<Uint8Array> {
-  return new Promise((resolve, reject) => {
-    const options = {
-      params: {
-        [constants.ZSTD_c_compressionLevel]: level,
-        [constants.ZSTD_c_checksumFlag]: 1,
-        [constants.ZSTD_c_contentSizeFlag]: 1,
-      },
-      pledgedSrcSize: slice.length,
-      chunkSize: OUTPUT_BYTES,
-    };
-    zstdCompress(slice, options, (error, compressed) => {
-      if (error !== null) {
-        reject(error);
-        return;
-      }
-      try {
-        requireOneFrame(compressed, slice.length);
-        resolve(compressed);
-      } catch (cause) {
-        reject(bug('the zstd encoder did not make one whole frame', { cause }));
-      }
-    });
+/** One frame, in pieces. As one write and an end, which is what its bytes depend on. */
+async function compressSlice(slice: Uint8Array, level: number): Promise<readonly Uint8Array[]> {
+  const encoder = createZstdCompress({
+    params: {
+      [constants.ZSTD_c_compressionLevel]: level,
+      [constants.ZSTD_c_checksumFlag]: 1,
+      [constants.ZSTD_c_contentSizeFlag]: 1,
+    },
+    pledgedSrcSize: slice.length,
+    chunkSize: Math.max(64, Math.min(OUTPUT_BYTES, slice.length)),
   });
+  encoder.end(slice);
+  const pieces: Uint8Array[] = [];
+  for await (const piece of encoder as AsyncIterable<Buffer>) pieces.push(piece);
+  try {
+    requireOneFrame(pieces, slice.length);
+    return pieces;
+  } catch (cause) {
+    throw bug('the zstd encoder did not make one whole frame', { cause });
+  }
 }
 
 /** Node's binding has returned nothing, without an error, and cut frames short (nodejs/node issues 59899, 66078). */
-function requireOneFrame(compressed: Uint8Array, contentBytes: number): void {
-  const frames = [...walkFrames(sourceFromBytes(compressed))];
+function requireOneFrame(pieces: readonly Uint8Array[], contentBytes: number): void {
+  const placed: Piece[] = [];
+  let sizeBytes = 0;
+  for (const piece of pieces) {
+    placed.push({ offset: sizeBytes, source: sourceFromBytes(piece) });
+    sizeBytes += piece.length;
+  }
+  const frames = [...walkFrames(sparseSource(sizeBytes, placed))];
   if (frames.length !== 1 || frames[0]?.contentBytes !== contentBytes || !frames[0].hasChecksum) {
     throw bug(`${frames.length} frames, the first of ${frames[0]?.contentBytes} bytes`);
   }

@@ -14,14 +14,15 @@ const SAMPLE_FRAME_SHA256 = 'be59f532434051adbab84f46e432cdb91d5be90d68cac0b5de2
  * Refuses an encoder that would make other bytes than the pinned one, by what it does and not by what it says of
  * itself: a version can be patched, and a format module knows of no runtime.
  *
- * @param compress the encoder as archives are made with it
+ * @param compress the encoder as archives are made with it: one frame, in pieces
  * @throws CvmError usage ZSTD_ENCODER
  */
 export async function requirePinnedEncoder(
-  compress: (content: Uint8Array) => Promise<Uint8Array>,
+  compress: (content: Uint8Array) => Promise<readonly Uint8Array[]>,
 ): Promise<void> {
-  const frame = await compress(encoderSample());
-  const found = bytesToHex(createHash('sha256').update(frame).digest());
+  const digest = createHash('sha256');
+  for (const piece of await compress(encoderSample())) digest.update(piece);
+  const found = bytesToHex(digest.digest());
   if (found === SAMPLE_FRAME_SHA256) return;
   throw usageError('ZSTD_ENCODER', 'the zstd encoder of this runtime makes other bytes than the pinned one', {
     facts: [

@@ -110,7 +110,7 @@ describe('compressing', () => {
   });
 
   test('rejects an encoder that makes other bytes than the pinned one', async () => {
-    const other = (bytes: Uint8Array): Promise<Uint8Array> => Promise.resolve(frame(bytes, false));
+    const other = (bytes: Uint8Array): Promise<Uint8Array[]> => Promise.resolve([frame(bytes, false)]);
     await expectCvmRejection(() => requirePinnedEncoder(other), 'ZSTD_ENCODER', 'usage');
   });
 });
