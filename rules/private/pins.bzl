@@ -100,8 +100,8 @@ def pins_content(locks):
         owners.setdefault(item.label.package, []).append(item.label)
     for item in locks:
         package = item.label.package
-        where = pins_key(item.label.workspace_name, package)
-        main = "@@" + item.label.workspace_name
+        where = pins_key(item.label.repo_name, package)
+        main = "@@" + item.label.repo_name
         lock = parse_lock(item.text)
         if len(owners[package]) > 1:
             # The hub knows packages, not repositories: of two locks neither may win.

@@ -109,9 +109,9 @@ let fromSource: Record<string, string> = {};
 
 describe('from a checkout', () => {
   test('MODULE.bazel: all of it builds, as README tells it', async () => {
-    const { output } = good(external, ['build', ...TARGETS]);
+    good(external, ['build', ...TARGETS]);
     fromSource = await digests(external);
-    expect(output).toContain('recovery/update-img.NOT-FOR-PRODUCTION.txt');
+    expect(existsSync(join(external, 'bazel-bin/recovery/update-img.NOT-FOR-PRODUCTION.txt'))).toBe(true);
     expect(readFileSync(join(external, 'bazel-bin/report/report.txt'), 'utf8')).toBe(
       'update-img.tar.zst is for the dev network\n',
     );
@@ -166,7 +166,7 @@ describe('from a release archive, without npm', () => {
     expect(nothing.output).toContain('--repo_env=NPM_CONFIG_REGISTRY=');
 
     const { output } = good(workspace, ['build', ...fetched, '//...']);
-    expect(output).not.toMatch(/Compiling|Bundling/);
+    expect(output).not.toMatch(/Compiling TypeScript|Bundling bazel-out|npm ci/);
     expect(await digests(workspace)).toEqual(fromSource);
 
     expect(good(workspace, ['run', ...fetched, '@rules_cvm//tools:cvm', '--', '--version']).output).toContain(

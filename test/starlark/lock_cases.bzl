@@ -122,6 +122,13 @@ HUB_CASES = [
             struct(label = Label("@bazel_tools//a:pins.lock.json"), text = json.encode(_LOCK), files = []),
         ]).files["a/BUILD.bazel"],
     ], [True]),
+    expect("two repositories share a hub: neither takes the other's pins", [
+        "\"%s\"" % key in pins_content([
+            struct(label = Label("//a:pins.lock.json"), text = json.encode(_LOCK), files = []),
+            struct(label = Label("@bazel_tools//b:pins.lock.json"), text = json.encode(_LOCK), files = []),
+        ]).files["pins.bzl"]
+        for key in ["@@//a", "@@bazel_tools//b", "@@//b", "@@bazel_tools//a"]
+    ], [True, True, False, False]),
     expect("two locks of one base download it once", len(pins_content([
         struct(label = Label("//a:pins.lock.json"), text = json.encode(_LOCK), files = []),
         struct(label = Label("//b:pins.lock.json"), text = json.encode(_LOCK), files = []),
