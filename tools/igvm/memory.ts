@@ -1,7 +1,7 @@
 import { mismatchError, usageError } from '../errors.ts';
 import { Describer, hex } from './describe.ts';
 import { IGVM_PAGE_BYTES, type IgvmFile } from './model.ts';
-import { IGVM_LIMIT_BYTES } from './reader.ts';
+import { IGVM_LIMIT_BYTES } from './fixed-header.ts';
 import { wholePage } from './measure-snp.ts';
 
 /**
