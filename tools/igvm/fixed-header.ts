@@ -60,6 +60,7 @@ export function readFixedHeader(file: ByteSource): FixedHeader {
         ['size', `${fileBytes} bytes`],
         ['limit', `${IGVM_LIMIT_BYTES} bytes`],
       ],
+      mend: 'what a guest starts from is far smaller: give another file',
     });
   }
   const version = bytes.length < 8 ? 0 : readU32(bytes, 4);
@@ -69,6 +70,7 @@ export function readFixedHeader(file: ByteSource): FixedHeader {
         ['found', version],
         ['known', '1, 2'],
       ],
+      mend: 'the file is damaged, or made by a tool of a newer version of the format',
     });
   }
   const headerBytes = version === 2 ? FIXED_HEADER_BYTES[2] : FIXED_HEADER_BYTES[1];
@@ -122,7 +124,11 @@ function readArchitecture(bytes: Uint8Array): IgvmArchitecture {
   const architecture = IGVM_ARCHITECTURES[number];
   if (architecture === undefined)
     throw formatError('IGVM_ARCHITECTURE', 'an IGVM file is for an unknown architecture', {
-      facts: [['found', number]],
+      facts: [
+        ['found', number],
+        ['known', '0 (x64), 1 (AArch64)'],
+      ],
+      mend: 'the file is damaged, or made by a tool of a newer version of the format',
     });
   const pageSize = readU32(bytes, 28);
   if (pageSize !== IGVM_PAGE_BYTES)
@@ -131,6 +137,7 @@ function readArchitecture(bytes: Uint8Array): IgvmArchitecture {
         ['found', pageSize],
         ['supported', IGVM_PAGE_BYTES],
       ],
+      mend: 'build the file with pages of 4 KiB',
     });
   return architecture;
 }

@@ -75,6 +75,7 @@ export class RunRecorder {
             ['size', `0x${sizeBytes.toString(16)}`],
             ['limit', `${MEASURED_PAGES_LIMIT} pages`],
           ],
+          mend: 'no launch measures so much: the size of an area or range in the file is wrong',
         },
       );
     }

@@ -18,6 +18,7 @@ export function loadedMemory(file: IgvmFile, mask: number, gpa: number, sizeByte
         ['gpa', hex(gpa)],
         ['size', sizeBytes ?? 'to the last page'],
       ],
+      mend: 'name an address that is a multiple of 0x1000; cvm igvm dump lists the pages',
     });
   }
   const pages = new Map<number, Uint8Array>();
