@@ -4,12 +4,10 @@
  */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { concatBytes } from '../../tools/bytes/compare.ts';
 import { bytesToHex } from '../../tools/bytes/hex.ts';
 import { decodeCbor } from '../../tools/cbor/decode.ts';
 import { encodeCbor } from '../../tools/cbor/encode.ts';
 import { candidJson, candidOutline } from '../../tools/commands/candid-text.ts';
-import { CvmError } from '../../tools/errors.ts';
 import { readCertificate } from '../../tools/nns/certificate.ts';
 import { subnetPublicKey, subnetRangesFor } from '../../tools/nns/delegation.ts';
 import { certifiedPaths, lookup, rootHash } from '../../tools/nns/hash-tree.ts';
@@ -36,9 +34,8 @@ import {
   subnetIdOf,
   subtree,
 } from '../nns/signer.ts';
+import { accepts, changesWith, mutate, RUNS, SEED } from './mutations.ts';
 
-const RUNS = Number(process.env['CVM_FUZZ_RUNS'] ?? '5000');
-const SEED = Number(process.env['CVM_FUZZ_SEED'] ?? '4');
 /** One input in so many goes through the whole decision, pairings included. */
 const WHOLE_EVERY = 25;
 
@@ -118,13 +115,6 @@ const READERS: Readonly<
   },
 };
 
-/** A change of bytes: what goes wrong on the way, and what somebody would try. */
-type Change = (bytes: Uint8Array) => Uint8Array;
-
-const at = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
-const place = (bytes: Uint8Array, share: number): number => Math.floor(share * bytes.length);
-const spliced = (bytes: Uint8Array, from: number, to: number, middle: Uint8Array): Uint8Array =>
-  concatBytes(bytes.subarray(0, from), middle, bytes.subarray(to));
 /** Heads of CBOR and Candid items that announce the most. */
 const EXTREMES = [
   '00',
@@ -141,54 +131,7 @@ const EXTREMES = [
   'ffffffffff7f',
   '5bffffffffffffffff',
 ];
-
-const change: fc.Arbitrary<Change> = fc.oneof(
-  fc.tuple(at, fc.nat(7)).map(([where, bit]): Change => (bytes) => {
-    const copy = new Uint8Array(bytes);
-    if (copy.length > 0) copy[place(copy, where)] = (copy[place(copy, where)] as number) ^ (1 << bit);
-    return copy;
-  }),
-  fc.tuple(at, fc.constantFrom(...EXTREMES), fc.boolean()).map(([where, hex, inserts]): Change => (bytes) => {
-    const middle = new Uint8Array(Buffer.from(hex, 'hex'));
-    const from = place(bytes, where);
-    return spliced(bytes, from, inserts ? from : Math.min(bytes.length, from + middle.length), middle);
-  }),
-  at.map(
-    (where): Change =>
-      (bytes) =>
-        bytes.subarray(0, place(bytes, where)),
-  ),
-  fc.tuple(at, fc.nat(40)).map(([where, count]): Change => (bytes) => {
-    const from = place(bytes, where);
-    return spliced(bytes, from, Math.min(bytes.length, from + count), new Uint8Array());
-  }),
-  fc.tuple(at, at, fc.nat(200)).map(([where, to, count]): Change => (bytes) => {
-    const from = place(bytes, where);
-    const target = place(bytes, to);
-    return spliced(bytes, target, target, bytes.slice(from, from + count));
-  }),
-  fc.tuple(at, fc.uint8Array({ maxLength: 12 })).map(([where, middle]): Change => (bytes) => {
-    const from = place(bytes, where);
-    return spliced(bytes, from, from, middle);
-  }),
-);
-const changes = fc.array(change, { minLength: 1, maxLength: 4 });
-const mutate = (seed: Uint8Array, list: readonly Change[]): Uint8Array =>
-  list.reduce((bytes, step) => step(bytes), seed);
-
-/** Runs a reader; what it throws has to be a refusal of the house, told in full. */
-function accepts(read: () => void): boolean {
-  try {
-    read();
-    return true;
-  } catch (error) {
-    if (!(error instanceof CvmError)) throw error;
-    expect(['format', 'trust'], error.stack).toContain(error.kind);
-    expect(error.facts.length, error.code).toBeGreaterThan(0);
-    expect(error.mend ?? '', error.code).not.toBe('');
-    return false;
-  }
-}
+const changes = changesWith(EXTREMES);
 
 describe(`mutated inputs, ${RUNS} of them with seed ${SEED}`, () => {
   const names = Object.keys(READERS);

@@ -1,6 +1,6 @@
 import { createHash, hash } from 'node:crypto';
 import { bytesToHex } from './hex.ts';
-import { chunks, type ByteSource } from './source.ts';
+import { passingChunks, type ByteSource } from './source.ts';
 
 export type DigestName = 'sha256' | 'sha384' | 'sha512';
 
@@ -9,10 +9,18 @@ export function digestBytes(name: DigestName, bytes: Uint8Array): Uint8Array {
   return plain(hash(name, bytes, 'buffer'));
 }
 
+/**
+ * {@link digestBytes} into `target` at `offset`. Of many small digests the arrays that would hold them cost as much as the
+ * hashing: a string of Latin-1 is the cheapest form in which Node.js hands a digest over.
+ */
+export function digestInto(name: DigestName, bytes: Uint8Array, target: Buffer, offset: number): void {
+  target.write(hash(name, bytes, 'binary'), offset, 'latin1');
+}
+
 /** Digest of a whole source, a buffer at a time; holes count as zeros. */
 export function digestSource(name: DigestName, source: ByteSource): Uint8Array {
   const state = createHash(name);
-  for (const chunk of chunks(source)) state.update(chunk);
+  for (const chunk of passingChunks(source)) state.update(chunk);
   return plain(state.digest());
 }
 

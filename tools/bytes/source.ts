@@ -206,3 +206,20 @@ export function* chunks(source: ByteSource): Generator<Uint8Array> {
     yield source.read(at, Math.min(CHUNK_BYTES, source.sizeBytes - at));
   }
 }
+
+/**
+ * {@link chunks} for who is done with each before the next: sources that fill a buffer of the caller's get the same one
+ * every time. Fresh memory costs more than reading a file that the system has at hand.
+ */
+export function* passingChunks(source: ByteSource): Generator<Uint8Array> {
+  if (source.readInto === undefined) {
+    yield* chunks(source);
+    return;
+  }
+  const buffer = new Uint8Array(Math.min(CHUNK_BYTES, source.sizeBytes));
+  for (let at = 0; at < source.sizeBytes; at += CHUNK_BYTES) {
+    const chunk = buffer.subarray(0, Math.min(CHUNK_BYTES, source.sizeBytes - at));
+    source.readInto(at, chunk);
+    yield chunk;
+  }
+}

@@ -336,6 +336,7 @@ function pageTables({ tables }: LoaderPlaces): PageData[] {
 function stage1Page({ stage1 }: ImageParts, rip: number, rsp: number): PageData {
   if (stage1 === undefined) {
     throw formatError('IMAGE_PART_MISSING', 'an image for tdp needs tdx-stage1', {
+      facts: [['part', 'tdx-stage1']],
       mend: 'give the component tdx-stage1, or leave tdp out',
     });
   }

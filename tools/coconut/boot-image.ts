@@ -142,7 +142,7 @@ function measureKernel(elf: ElfFile, regionBytes: number): { base: bigint; span:
   const [first] = elf.segments;
   const last = elf.segments.at(-1);
   if (first === undefined || last === undefined) {
-    throw kernelError('IMAGE_KERNEL_SIZE', 'the SVSM kernel has nothing to load', []);
+    throw kernelError('IMAGE_KERNEL_SIZE', 'the SVSM kernel has nothing to load', [['segments', 0]]);
   }
   const align = elf.segments.reduce((most, segment) => (segment.align > most ? segment.align : most), 1n);
   const base = first.vaddr & ~(align - 1n);
@@ -169,11 +169,9 @@ function measureKernel(elf: ElfFile, regionBytes: number): { base: bigint; span:
     ]);
   }
   if (hasRelocations(elf)) {
-    throw kernelError(
-      'IMAGE_KERNEL_RELOCATIONS',
-      'the SVSM kernel has relocations, which nobody applies',
-      [],
-    );
+    throw kernelError('IMAGE_KERNEL_RELOCATIONS', 'the SVSM kernel has relocations, which nobody applies', [
+      ['section', '.dynamic'],
+    ]);
   }
   return { base, span, pages: Number(memory / PAGE) };
 }

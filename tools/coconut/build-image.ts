@@ -9,7 +9,8 @@ import {
   type PlatformName,
   type VpContext,
 } from '../igvm/model.ts';
-import { IGVM_LIMIT_BYTES, readIgvm } from '../igvm/reader.ts';
+import { IGVM_LIMIT_BYTES } from '../igvm/fixed-header.ts';
+import { readIgvm } from '../igvm/reader.ts';
 import { BLDR_AREAS, bldrDirectives } from './bldr-image.ts';
 import type { Firmware } from './firmware.ts';
 import { igvmFirmware } from './igvm-firmware.ts';

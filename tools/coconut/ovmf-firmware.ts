@@ -30,6 +30,8 @@ const IGVM_METADATA = { parameterArea: 0x100, memoryMap: 0x101, hobArea: 0x200 }
 
 const METADATA_HEADER_BYTES = 16;
 
+const MEND = 'use an OVMF build that COCONUT-SVSM documents';
+
 /**
  * OVMF as igvmbuilder puts it into an image: it ends at 4 GiB, or where its reset vector says, is there for SEV-SNP and
  * native guests, or for those whose bits its reset vector names, and tells in its SEV metadata which memory it wants accepted.
@@ -63,6 +65,7 @@ function placeOf({ table, sizeBytes, loadGpa }: Ovmf, mask: number): { start: nu
   if (second !== undefined) {
     throw formatError('OVMF_ENTRY_DUPLICATE', 'the footer table has two reset vector entries', {
       facts: [['GUID', GUIDS.resetVector]],
+      mend: MEND,
     });
   }
   const facts: Fact[] = [['firmware', `${sizeBytes} bytes`]];
@@ -75,6 +78,7 @@ function placeOf({ table, sizeBytes, loadGpa }: Ovmf, mask: number): { start: nu
           ['at', entry.offset],
           ['data', `${entry.data.length} bytes`],
         ],
+        mend: MEND,
       });
     }
     const vectorGpa = readU32(entry.data, 0);
@@ -144,6 +148,7 @@ function metadata(
   if (data.length !== 4) {
     throw formatError('OVMF_ENTRY_DATA', `the entry of ${signature} metadata is not 4 bytes long`, {
       facts: [...facts, ['data', `${data.length} bytes`]],
+      mend: MEND,
     });
   }
   const distance = readU32(data, 0);
@@ -151,12 +156,14 @@ function metadata(
   if (at < 0 || distance < METADATA_HEADER_BYTES) {
     throw formatError('OVMF_METADATA_BOUNDS', `the ${signature} metadata lies outside the image`, {
       facts: [...facts, ['distance from the end', distance]],
+      mend: MEND,
     });
   }
   const header = firmware.read(at, METADATA_HEADER_BYTES);
   if (rawFromBytes(header.subarray(0, 4)) !== signature) {
     throw formatError('OVMF_METADATA_SIGNATURE', `the ${signature} metadata does not start with its name`, {
       facts: [...facts, ['looked at', at]],
+      mend: MEND,
     });
   }
   const count = readU32(header, 12);
@@ -166,6 +173,7 @@ function metadata(
       `the ${signature} metadata counts more entries than there are`,
       {
         facts: [...facts, ['entries', count]],
+        mend: MEND,
       },
     );
   }
@@ -249,7 +257,7 @@ class Info {
           this.#ranges.map(({ base, sizeBytes }) => `${hex(base)}+${hex(sizeBytes)}`).join(' ') || 'none',
         ],
       ],
-      mend: 'use an OVMF build that COCONUT-SVSM documents',
+      mend: MEND,
     });
   }
 }
@@ -266,7 +274,7 @@ function igvmMetadataError(what: string, { guid, offset }: FooterEntry): CvmErro
       ['GUID', guid],
       ['at', offset],
     ],
-    mend: 'use an OVMF build that COCONUT-SVSM documents',
+    mend: MEND,
   });
 }
 

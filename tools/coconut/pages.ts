@@ -46,6 +46,7 @@ const PART_BYTES_MAX = 1 << 30;
 export function partBytes(part: ByteSource, name: string): Uint8Array {
   if (part.sizeBytes > 0) return readAll(part, PART_BYTES_MAX, name);
   throw formatError('IMAGE_PART_EMPTY', `${name} is an empty file`, {
+    facts: [['part', name]],
     mend: 'give the built component; an objcopy of the wrong file can leave nothing',
   });
 }

@@ -1,6 +1,6 @@
 import { usageError } from '../errors.ts';
 import { editIgvm, type MemoryEdit } from '../igvm/edit.ts';
-import { IGVM_LIMIT_BYTES } from '../igvm/reader.ts';
+import { IGVM_LIMIT_BYTES } from '../igvm/fixed-header.ts';
 import { writeIgvm } from '../igvm/writer.ts';
 import type { Command, Io, OptionValues } from './command.ts';
 import { resolvePath, writeFileWhole } from './files.ts';

@@ -1,12 +1,12 @@
-import { hasIgvmMagic } from '../igvm/fixed-header.ts';
+import { readFixedHeader } from '../igvm/fixed-header.ts';
 import type { IgvmFile } from '../igvm/model.ts';
-import { IGVM_LIMIT_BYTES, readIgvm, tooLarge } from '../igvm/reader.ts';
+import { readIgvm } from '../igvm/reader.ts';
 import { CvmError, formatError } from '../errors.ts';
 import type { Io } from './command.ts';
 import { openFile, resolvePath } from './files.ts';
 
 /**
- * Reads an IGVM file; errors name it. What does not begin as one is refused before the rest is read.
+ * Reads an IGVM file; errors name it. What is no such file is refused before the rest is read.
  *
  * @param path as the caller gave it
  * @throws CvmError usage FILE_*; format as readIgvm
@@ -15,11 +15,23 @@ export function openIgvm(io: Pick<Io, 'cwd'>, path: string): IgvmFile {
   const source = openFile(resolvePath(io, path));
   try {
     return inFile(path, () => {
-      const start = source.read(0, Math.min(4, source.sizeBytes));
-      if (!hasIgvmMagic(start)) return readIgvm(start);
-      if (source.sizeBytes > IGVM_LIMIT_BYTES) throw tooLarge(source.sizeBytes);
+      readFixedHeader(source);
       return readIgvm(source.read(0, source.sizeBytes));
     });
+  } finally {
+    source.close();
+  }
+}
+
+/**
+ * Runs `action` on an IGVM file whose pages are read as they are asked for: see sharesPageBuffer of readIgvm. Errors name it.
+ *
+ * @throws CvmError usage FILE_*; format as readIgvm; what `action` throws
+ */
+export function withIgvm<T>(io: Pick<Io, 'cwd'>, path: string, action: (file: IgvmFile) => T): T {
+  const source = openFile(resolvePath(io, path));
+  try {
+    return inFile(path, () => action(readIgvm(source, { sharesPageBuffer: true })));
   } finally {
     source.close();
   }

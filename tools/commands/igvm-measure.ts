@@ -15,7 +15,7 @@ import {
 import type { IgvmFile } from '../igvm/model.ts';
 import type { Command, Io, OptionValues } from './command.ts';
 import { requireDistinctOutputs, resolvePath, writeFileWhole } from './files.ts';
-import { inFile, openIgvm, readSmallFile } from './igvm-files.ts';
+import { inFile, readSmallFile, withIgvm } from './igvm-files.ts';
 import { compatOption, MEASURE_OPTIONS, peerExitCode, platformOption } from './igvm-options.ts';
 import { flagOption, textOption } from './options.ts';
 
@@ -56,31 +56,46 @@ export const command: Command = {
     const outputs = ['digestOutput', 'jsonOutput', 'explainOutput'].map((name) => textOption(options, name));
     requireDistinctOutputs(io, ...outputs);
     const expected = expectedDigest(io, options);
-    const measurement = measureFile(io, path, options);
-    const json = (): string =>
-      `${jsonText({
-        ok: true,
-        ...measurementJson(measurement, {
-          nativeZero: flagOption(options, 'nativeZero'),
-          checkKvm: flagOption(options, 'checkKvm'),
-          compat: compatOption(options) ?? null,
-        }),
-      })}\n`;
+    const way = {
+      platform: platformOption(options),
+      nativeZero: flagOption(options, 'nativeZero'),
+      compat: compatOption(options),
+    };
+    const { measurement, text, files } = withIgvm(io, path, (file) => {
+      const measured = measureFile(file, way, flagOption(options, 'checkKvm'));
+      const json = (): string => jsonOf(measured, options);
+      const forms = [() => `${upperHex(measured)}\n`, json, () => explainMeasurement(measured)];
+      return {
+        measurement: measured,
+        text: flagOption(options, 'json') ? json() : shown(measured, path, options),
+        files: outputs.map((output, i) => (output === undefined ? undefined : (forms[i]?.() ?? ''))),
+      };
+    });
     const claimed = flagOption(options, 'ignoreIdblock') ? undefined : claimError(measurement, path);
     // igvmmeasure prints before it compares; JSON and files are for whoever may rely on them.
-    if (!flagOption(options, 'json')) io.out(shown(measurement, path, options));
+    if (!flagOption(options, 'json')) io.out(text);
     if (claimed !== undefined) throw claimed;
     if (expected !== undefined && !equalBytes(expected, measurement.digest))
-      throw expectError(io, path, options, expected, measurement);
-    if (flagOption(options, 'json')) io.out(json());
-    const texts = [() => `${upperHex(measurement)}\n`, json, () => explainMeasurement(measurement)];
+      throw withIgvm(io, path, (file) => expectError(file, path, options, expected, measurement));
+    if (flagOption(options, 'json')) io.out(text);
     for (const [i, output] of outputs.entries()) {
       if (output === undefined) continue;
-      await writeFileWhole(resolvePath(io, output), [utf8Bytes(texts[i]?.() ?? '')]);
+      await writeFileWhole(resolvePath(io, output), [utf8Bytes(files[i] ?? '')]);
     }
     return 0;
   },
 };
+
+function jsonOf(measurement: IgvmMeasurement, options: OptionValues): string {
+  return `${jsonText({
+    ok: true,
+    ...measurementJson(measurement, {
+      nativeZero: flagOption(options, 'nativeZero'),
+      checkKvm: flagOption(options, 'checkKvm'),
+      compat: compatOption(options) ?? null,
+    }),
+  })}\n`;
+}
 
 function requireOneForm(options: OptionValues): void {
   const given = ['bare', 'explain', 'json', 'quiet'].filter((name) => flagOption(options, name));
@@ -108,13 +123,12 @@ function expectedDigest(io: Pick<Io, 'cwd'>, options: OptionValues): Uint8Array 
 
 /** The nearest miss: the way of measuring that would have matched. */
 function expectError(
-  io: Pick<Io, 'cwd'>,
+  file: IgvmFile,
   path: string,
   options: OptionValues,
   expected: Uint8Array,
   { digest, platform }: IgvmMeasurement,
 ): CvmError {
-  const file = openIgvm(io, path);
   const nativeZero = flagOption(options, 'nativeZero');
   const ways: readonly (readonly [string, MeasureOptions])[] = [
     [nativeZero ? 'without --native-zero' : 'with --native-zero', { platform, nativeZero: !nativeZero }],
@@ -146,21 +160,10 @@ function isDigest(file: IgvmFile, way: MeasureOptions, expected: Uint8Array): bo
   }
 }
 
-/** Opens, checks and measures a file as the options say. */
-export function measureFile(io: Pick<Io, 'cwd'>, path: string, options: OptionValues): IgvmMeasurement {
-  const platform = platformOption(options);
-  const compat = compatOption(options);
-  const file = openIgvm(io, path);
-  return inFile(path, () => {
-    const measurement = measureIgvm(file, {
-      platform,
-      nativeZero: flagOption(options, 'nativeZero'),
-      compat,
-    });
-    if (flagOption(options, 'checkKvm'))
-      checkKvm(file, platformMask(file, MEASURED_PLATFORMS[platform]), compat);
-    return measurement;
-  });
+function measureFile(file: IgvmFile, way: MeasureOptions, checksKvm: boolean): IgvmMeasurement {
+  const measurement = measureIgvm(file, way);
+  if (checksKvm) checkKvm(file, platformMask(file, MEASURED_PLATFORMS[way.platform]), way.compat);
+  return measurement;
 }
 
 function shown(measurement: IgvmMeasurement, path: string, options: OptionValues): string {

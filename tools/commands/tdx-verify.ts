@@ -12,7 +12,7 @@ import { verifyBundle } from '../dstack/verify.ts';
 import { formatError, mismatchError, trustError, usageError, type Fact } from '../errors.ts';
 import { compareEvents, compareRegisters, mismatchText, type EventDifference } from '../tdx/compare.ts';
 import { prepareTdxImage, type TdxArtifacts, type TdxImage, type TdxMeasurement } from '../tdx/image.ts';
-import { QUOTE_LIMIT_BYTES, readQuote, type TdxQuote } from '../tdx/quote.ts';
+import { beginsLikeQuote, QUOTE_LIMIT_BYTES, readQuote, type TdxQuote } from '../tdx/quote.ts';
 import { replay } from '../tdx/register.ts';
 import { replayRuntime } from '../tdx/runtime-events.ts';
 import { openBundle, readSmallFile } from './bundle-files.ts';
@@ -102,6 +102,7 @@ export const command: Command = {
       const notes = [
         SIGNATURE_NOTE,
         ...(log === undefined ? ['RTMR3 is not checked: it takes an event log'] : []),
+        ...(quote.signatureBytes === 0 ? ['the quote carries no signature'] : []),
         ...(quote.isDebug ? ['the guest is a debug TD: the host can read and change its memory'] : []),
         ...measured.notes,
       ];
@@ -198,7 +199,7 @@ interface QuoteDocument {
 /** Bytes, hex text, or the JSON that a guest answers. @throws CvmError format QUOTE_DOCUMENT, HEX_*, JSON_* */
 function quoteDocument(bytes: Uint8Array): QuoteDocument {
   const first = bytes.find((byte) => byte > 0x20);
-  if (bytes[0] === 4 && bytes[1] === 0) return { quote: bytes, eventLog: undefined, vmConfig: undefined };
+  if (beginsLikeQuote(bytes)) return { quote: bytes, eventLog: undefined, vmConfig: undefined };
   if (first !== 0x7b) {
     // A quote of another version is no hex either: let the reader of quotes say so.
     const isText = bytes.every((byte) => byte === 0x0a || byte === 0x0d || (byte >= 0x20 && byte < 0x7f));
@@ -278,7 +279,7 @@ function json(
   const registers = Object.fromEntries(
     (['mrtd', 'rtmr0', 'rtmr1', 'rtmr2', 'rtmr3'] as const).map((name) => [name, bytesToHex(quote[name])]),
   );
-  return `${jsonText({ ok: true, osImageHash, variant, registers, rtmr3Checked: log !== undefined, signatureChecked: false, notes })}\n`;
+  return `${jsonText({ ok: true, osImageHash, variant, quoteVersion: quote.version, report: quote.report, registers, rtmr3Checked: log !== undefined, signatureChecked: false, notes })}\n`;
 }
 
 function text(quote: TdxQuote, log: EventLog | undefined, notes: readonly string[]): string {

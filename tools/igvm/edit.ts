@@ -84,6 +84,7 @@ function pagesOf({ gpa, data }: MemoryEdit): { gpa: number; data: Uint8Array }[]
         ['gpa', hex(gpa)],
         ['data', `${data.length} bytes`],
       ],
+      mend: 'write it as 0x800000=FILE, at a multiple of 0x1000, with a file that is not empty',
     });
   }
   const pages: { gpa: number; data: Uint8Array }[] = [];

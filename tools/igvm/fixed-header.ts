@@ -1,7 +1,11 @@
 import { crc32 } from 'node:zlib';
 import { readU32, writeU32 } from '../bytes/little-endian.ts';
+import type { ByteSource } from '../bytes/source.ts';
 import { formatError } from '../errors.ts';
 import { IGVM_ARCHITECTURES, IGVM_PAGE_BYTES, type IgvmArchitecture } from './model.ts';
+
+/** The largest file that is read; the format itself ends at 4 GiB, and real files at some hundred MiB. */
+export const IGVM_LIMIT_BYTES = 1 << 30;
 
 /** "IGVM". */
 const MAGIC = 0x4d56_4749;
@@ -28,27 +32,35 @@ const CHECKSUM_OFFSET = 20;
 export interface FixedHeader {
   readonly version: 1 | 2;
   readonly architecture: IgvmArchitecture;
-  readonly variableHeaderOffset: number;
-  readonly variableHeaderSize: number;
-}
-
-/** Whether bytes begin as an IGVM file does. */
-export function hasIgvmMagic(start: Uint8Array): boolean {
-  return start.length >= 4 && readU32(start, 0) === MAGIC;
+  /** Where the variable headers begin. */
+  readonly variableOffset: number;
+  /** Their bytes, whose checksum is right. */
+  readonly variable: Uint8Array;
 }
 
 /**
  * Reads and checks the fixed header: every bound, and the checksum.
  *
- * @param bytes the whole file
- * @throws CvmError format IGVM_MAGIC | IGVM_TRUNCATED | IGVM_VERSION | IGVM_FILE_SIZE | IGVM_ARCHITECTURE |
+ * @param file the whole file; headers alone are read
+ * @throws CvmError format IGVM_MAGIC | IGVM_TOO_LARGE | IGVM_TRUNCATED | IGVM_VERSION | IGVM_FILE_SIZE | IGVM_ARCHITECTURE |
  *   IGVM_PAGE_SIZE | IGVM_HEADER_BOUNDS | IGVM_NO_FILE_DATA | IGVM_CHECKSUM
  */
-export function readFixedHeader(bytes: Uint8Array): FixedHeader {
-  if (!hasIgvmMagic(bytes)) {
+export function readFixedHeader(file: ByteSource): FixedHeader {
+  const fileBytes = file.sizeBytes;
+  const bytes = file.read(0, Math.min(fileBytes, FIXED_HEADER_BYTES[2]));
+  if (bytes.length < 4 || readU32(bytes, 0) !== MAGIC) {
     throw formatError('IGVM_MAGIC', 'this is not an IGVM file', {
-      facts: [['size', `${bytes.length} bytes`]],
+      facts: [['size', `${fileBytes} bytes`]],
       mend: 'give a file that begins with the letters IGVM',
+    });
+  }
+  if (fileBytes > IGVM_LIMIT_BYTES) {
+    throw formatError('IGVM_TOO_LARGE', 'an IGVM file is larger than it may be', {
+      facts: [
+        ['size', `${fileBytes} bytes`],
+        ['limit', `${IGVM_LIMIT_BYTES} bytes`],
+      ],
+      mend: 'what a guest starts from is far smaller: give another file',
     });
   }
   const version = bytes.length < 8 ? 0 : readU32(bytes, 4);
@@ -58,17 +70,18 @@ export function readFixedHeader(bytes: Uint8Array): FixedHeader {
         ['found', version],
         ['known', '1, 2'],
       ],
+      mend: 'the file is damaged, or made by a tool of a newer version of the format',
     });
   }
   const headerBytes = version === 2 ? FIXED_HEADER_BYTES[2] : FIXED_HEADER_BYTES[1];
-  if (bytes.length < headerBytes) throw truncated(bytes.length, headerBytes);
+  if (bytes.length < headerBytes) throw truncated(fileBytes, headerBytes);
   const total = readU32(bytes, 16);
-  if (total > bytes.length) throw truncated(bytes.length, total);
-  if (total !== bytes.length) {
+  if (total > fileBytes) throw truncated(fileBytes, total);
+  if (total !== fileBytes) {
     throw formatError('IGVM_FILE_SIZE', 'an IGVM file goes on behind its end', {
       facts: [
         ['header says', `${total} bytes`],
-        ['found', `${bytes.length} bytes`],
+        ['found', `${fileBytes} bytes`],
       ],
       mend: `what follows byte ${total} belongs to something else: cut it off`,
     });
@@ -87,7 +100,8 @@ export function readFixedHeader(bytes: Uint8Array): FixedHeader {
   }
   if (offset + size === total) throw noFileData(total);
   const stored = readU32(bytes, CHECKSUM_OFFSET);
-  const computed = checksum(bytes.subarray(0, headerBytes), bytes.subarray(offset, offset + size));
+  const variable = file.read(offset, size);
+  const computed = checksum(bytes.subarray(0, headerBytes), variable);
   if (stored !== computed) {
     throw formatError('IGVM_CHECKSUM', 'the checksum over the headers of an IGVM file is wrong', {
       facts: [
@@ -100,8 +114,8 @@ export function readFixedHeader(bytes: Uint8Array): FixedHeader {
   return {
     version: version === 2 ? 2 : 1,
     architecture: version === 2 ? readArchitecture(bytes) : 'x64',
-    variableHeaderOffset: offset,
-    variableHeaderSize: size,
+    variableOffset: offset,
+    variable,
   };
 }
 
@@ -110,7 +124,11 @@ function readArchitecture(bytes: Uint8Array): IgvmArchitecture {
   const architecture = IGVM_ARCHITECTURES[number];
   if (architecture === undefined)
     throw formatError('IGVM_ARCHITECTURE', 'an IGVM file is for an unknown architecture', {
-      facts: [['found', number]],
+      facts: [
+        ['found', number],
+        ['known', '0 (x64), 1 (AArch64)'],
+      ],
+      mend: 'the file is damaged, or made by a tool of a newer version of the format',
     });
   const pageSize = readU32(bytes, 28);
   if (pageSize !== IGVM_PAGE_BYTES)
@@ -119,6 +137,7 @@ function readArchitecture(bytes: Uint8Array): IgvmArchitecture {
         ['found', pageSize],
         ['supported', IGVM_PAGE_BYTES],
       ],
+      mend: 'build the file with pages of 4 KiB',
     });
   return architecture;
 }

@@ -1,26 +1,33 @@
-import { isZero } from '../bytes/compare.ts';
 import { formatError, type CvmError, type Fact } from '../errors.ts';
 import { HEADER_TYPES, headerTypeName, type HeaderTypeName } from './header-types.ts';
 import {
   ADDRESS_LIMIT,
-  IGVM_PAGE_BYTES,
   type IdBlockPublicKey,
   type IdBlockSignature,
   type IgvmHeader,
+  type PageData,
   type ParameterName,
 } from './model.ts';
 
+/** u32 type, u32 length. */
+export const HEAD_BYTES = 8;
+
 /** How a header reaches the bytes it points to. */
 export interface Payloads {
-  /** `length` bytes at a file offset. @throws CvmError format IGVM_DATA_BOUNDS */
+  /** `length` bytes at a file offset. @throws CvmError format IGVM_DATA_BOUNDS | IGVM_DATA_TOTAL */
   at(fileOffset: number, length: number, where: Place): Uint8Array;
+  /** A page header with the page at a file offset. @throws CvmError format IGVM_DATA_BOUNDS */
+  page(header: PageHeader, fileOffset: number, where: Place): PageData;
   /** The payload of a VP context, of which the length depends on the platform that owns the mask. */
   vpContext(fileOffset: number, mask: number, where: Place): Uint8Array;
 }
 
+/** What a header says of a page. */
+export type PageHeader = Omit<PageData, 'kind' | 'data'>;
+
 /** Where a header stands, for errors. */
 export interface Place {
-  readonly name: string;
+  readonly type: number;
   /** Counted from 0 over all headers. */
   readonly index: number;
   /** Byte offset in the file. */
@@ -29,7 +36,10 @@ export interface Place {
 
 export function placeFacts(place: Place): Fact[] {
   return [
-    ['header', `${place.name} (number ${place.index})`],
+    [
+      'header',
+      `${headerTypeName(place.type) ?? `type 0x${place.type.toString(16)}`} (number ${place.index})`,
+    ],
     ['at', `byte 0x${place.offset.toString(16)}`],
   ];
 }
@@ -37,28 +47,23 @@ export function placeFacts(place: Place): Fact[] {
 /**
  * One header's content as a value. Types without a name come out as `unknown`.
  *
- * @param content exactly `length` bytes
+ * @param f the header's fields: see {@link Fields.open}
  * @throws CvmError format IGVM_HEADER_LENGTH | IGVM_RESERVED | IGVM_ADDRESS | IGVM_DATA_BOUNDS, and what payloads throw
  */
-export function decodeHeader(
-  type: number,
-  content: Uint8Array,
-  payloads: Payloads,
-  place: Place,
-): IgvmHeader {
-  const name = headerTypeName(type);
-  if (name === undefined) return { kind: 'unknown', type, content: content.slice() };
+export function decodeHeader(f: Fields, payloads: Payloads): IgvmHeader {
+  const name = headerTypeName(f.type);
+  if (name === undefined) return { kind: 'unknown', type: f.type, content: f.bytes(0, f.length) };
   const expected = HEADER_TYPES[name].length;
-  if (content.length !== expected) {
+  if (f.length !== expected) {
     throw formatError('IGVM_HEADER_LENGTH', 'an IGVM header has the wrong length for its type', {
-      facts: [...placeFacts(place), ['expected', `${expected} bytes`], ['found', `${content.length} bytes`]],
+      facts: [...placeFacts(f), ['expected', `${expected} bytes`], ['found', `${f.length} bytes`]],
       mend: 'the file is damaged, or made by a tool of another version of the format',
     });
   }
-  return decodeKnown(name, new Fields(content, place), payloads, place);
+  return decodeKnown(name, f, payloads);
 }
 
-function decodeKnown(name: HeaderTypeName, f: Fields, payloads: Payloads, place: Place): IgvmHeader {
+function decodeKnown(name: HeaderTypeName, f: Fields, payloads: Payloads): IgvmHeader {
   switch (name) {
     case 'SUPPORTED_PLATFORM':
       return {
@@ -102,7 +107,7 @@ function decodeKnown(name: HeaderTypeName, f: Fields, payloads: Payloads, place:
       return {
         kind: name === 'CORIM_DOCUMENT' ? 'corim-document' : 'corim-signature',
         mask: f.u32(0),
-        data: payloads.at(f.u32(4), f.u32(8), place),
+        data: payloads.at(f.u32(4), f.u32(8), f),
       };
     case 'CCA_POLICY':
       f.zero(4, 4);
@@ -122,20 +127,15 @@ function decodeKnown(name: HeaderTypeName, f: Fields, payloads: Payloads, place:
         kind: 'parameter-area',
         sizeBytes,
         index: f.u32(8),
-        data: offset === 0 ? undefined : payloads.at(offset, sizeBytes, place),
+        data: offset === 0 ? undefined : payloads.at(offset, sizeBytes, f),
       };
     }
     case 'PAGE_DATA': {
       f.zero(22, 2);
       const offset = f.u32(12);
-      return {
-        kind: 'page-data',
-        gpa: f.address(0),
-        mask: f.u32(8),
-        flags: f.u32(16),
-        dataType: f.u16(20),
-        data: offset === 0 ? undefined : payloads.at(offset, IGVM_PAGE_BYTES, place),
-      };
+      const header = { gpa: f.address(0), mask: f.u32(8), flags: f.u32(16), dataType: f.u16(20) };
+      if (offset !== 0) return payloads.page(header, offset, f);
+      return { kind: 'page-data', ...header, data: undefined };
     }
     case 'PARAMETER_INSERT':
       return { kind: 'parameter-insert', gpa: f.address(0), mask: f.u32(8), index: f.u32(12) };
@@ -147,7 +147,7 @@ function decodeKnown(name: HeaderTypeName, f: Fields, payloads: Payloads, place:
         gpa: f.address(0),
         mask,
         vpIndex: f.u16(16),
-        data: payloads.vpContext(f.u32(12), mask, place),
+        data: payloads.vpContext(f.u32(12), mask, f),
       };
     }
     case 'REQUIRED_MEMORY':
@@ -214,32 +214,58 @@ function decodeIdBlock(f: Fields): IgvmHeader {
   };
 }
 
-/** The content's little-endian fields; its length has been checked. */
-class Fields {
-  readonly #content: Uint8Array;
+/** The little-endian fields of one header after the other: of up to a million, none costs an object. */
+export class Fields implements Place {
+  readonly #headers: Uint8Array;
   readonly #view: DataView;
-  readonly #place: Place;
+  readonly #headersOffset: number;
+  #start = 0;
+  type = 0;
+  length = 0;
+  index = 0;
 
-  constructor(content: Uint8Array, place: Place) {
-    this.#content = content;
-    this.#view = new DataView(content.buffer, content.byteOffset, content.length);
-    this.#place = place;
+  /**
+   * @param headers the variable headers
+   * @param headersOffset their place in the file
+   */
+  constructor(headers: Uint8Array, headersOffset: number) {
+    this.#headers = headers;
+    this.#view = new DataView(headers.buffer, headers.byteOffset, headers.length);
+    this.#headersOffset = headersOffset;
+  }
+
+  /**
+   * Goes to a header: u32 type, u32 length, content. Fields are counted from the content's start.
+   * @param at offset in the variable headers; what is missing of type and length there is zero
+   * @returns where the content ends
+   */
+  open(at: number, index: number): number {
+    const isWhole = at + HEAD_BYTES <= this.#headers.length;
+    this.type = isWhole ? this.#view.getUint32(at, true) : 0;
+    this.length = isWhole ? this.#view.getUint32(at + 4, true) : 0;
+    this.index = index;
+    this.#start = at + HEAD_BYTES;
+    return this.#start + this.length;
+  }
+
+  get offset(): number {
+    return this.#headersOffset + this.#start - HEAD_BYTES;
   }
 
   u8(at: number): number {
-    return this.#view.getUint8(at);
+    return this.#view.getUint8(this.#start + at);
   }
 
   u16(at: number): number {
-    return this.#view.getUint16(at, true);
+    return this.#view.getUint16(this.#start + at, true);
   }
 
   u32(at: number): number {
-    return this.#view.getUint32(at, true);
+    return this.#view.getUint32(this.#start + at, true);
   }
 
   u64(at: number): bigint {
-    return this.#view.getBigUint64(at, true);
+    return this.#view.getBigUint64(this.#start + at, true);
   }
 
   /** An address or size. */
@@ -254,11 +280,13 @@ class Fields {
 
   /** A copy. */
   bytes(at: number, length: number): Uint8Array {
-    return this.#content.slice(at, at + length);
+    return this.#headers.slice(this.#start + at, this.#start + at + length);
   }
 
   zero(at: number, length: number): void {
-    if (isZero(this.#content.subarray(at, at + length))) return;
+    let bits = 0;
+    for (let i = this.#start + at; i < this.#start + at + length; i++) bits |= this.#headers[i] as number;
+    if (bits === 0) return;
     throw this.#error('IGVM_RESERVED', 'a reserved field of an IGVM header is not zero', [
       ['field', `content bytes ${at} to ${at + length - 1}`],
     ]);
@@ -266,7 +294,7 @@ class Fields {
 
   #error(code: string, message: string, facts: readonly Fact[]): CvmError {
     return formatError(code, message, {
-      facts: [...placeFacts(this.#place), ...facts],
+      facts: [...placeFacts(this), ...facts],
       mend: 'the file is damaged, or made by a tool of a newer version of the format',
     });
   }

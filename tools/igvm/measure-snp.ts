@@ -3,7 +3,7 @@ import { digestBytes } from '../bytes/digest.ts';
 import { concatBytes } from '../bytes/compare.ts';
 import { LaunchContext } from '../snp/gctx.ts';
 import { pageSize, parameterAreaSizes, vmsaTest, type IgvmmeasureVersion } from './measured-file.ts';
-import { RunRecorder, type MeasuredRun } from './measured-runs.ts';
+import { EMPTY_PAGE, RunRecorder, type MeasuredRun } from './measured-runs.ts';
 import { IGVM_PAGE_BYTES, PAGE_DATA_TYPES, PAGE_FLAGS, type IgvmFile, type PageData } from './model.ts';
 
 export interface DigestWithRuns {
@@ -45,7 +45,7 @@ export function measureSnp(file: IgvmFile, mask: number, options: SnpOptions = {
       context.emptyPages('unmeasured', header.gpa, sizeBytes);
     } else if (isVmsa(header)) {
       if (!isCompat && (header.mask & mask) === 0) return;
-      recorder.add('VMSA', header.gpa, IGVM_PAGE_BYTES, index, [header.data]);
+      recorder.add('VMSA', header.gpa, IGVM_PAGE_BYTES, index, [header]);
       context.update('vmsa', header.gpa, digestBytes('sha384', header.data));
     }
   });
@@ -59,7 +59,7 @@ function measurePage(
   index: number,
   nativeZero: boolean,
 ): void {
-  const { gpa, data, dataType, flags } = header;
+  const { gpa, dataType, flags } = header;
   const sizeBytes = pageSize(header, index);
   if (dataType !== PAGE_DATA_TYPES.NORMAL) {
     const isSecrets = dataType === PAGE_DATA_TYPES.SECRETS;
@@ -69,20 +69,29 @@ function measurePage(
   } else if ((flags & PAGE_FLAGS.unmeasured) !== 0) {
     recorder.add('Unmeasured', gpa, sizeBytes, index);
     context.emptyPages('unmeasured', gpa, sizeBytes);
-  } else if (data === undefined && nativeZero) {
+  } else measureNormal(context, recorder, header, index, sizeBytes, nativeZero);
+}
+
+function measureNormal(
+  context: LaunchContext,
+  recorder: RunRecorder,
+  header: PageData,
+  index: number,
+  sizeBytes: number,
+  nativeZero: boolean,
+): void {
+  const { gpa, data } = header;
+  if (data !== undefined) {
+    // One page: those of 2 MiB have no data.
+    recorder.add('Normal', gpa, sizeBytes, index, [header]);
+    context.normalPage(gpa, wholePage(data));
+  } else if (nativeZero) {
     recorder.add('Zero', gpa, sizeBytes, index);
     context.emptyPages('zero', gpa, sizeBytes);
   } else {
-    const pages = sizeBytes / IGVM_PAGE_BYTES;
-    recorder.add(
-      'Normal',
-      gpa,
-      sizeBytes,
-      index,
-      pages === 1 ? [data] : new Array<undefined>(pages).fill(undefined),
-    );
-    const sha384 = data === undefined ? ZERO_PAGE_SHA384 : digestBytes('sha384', wholePage(data));
-    for (let at = 0; at < sizeBytes; at += IGVM_PAGE_BYTES) context.update('normal', gpa + at, sha384);
+    recorder.add('Normal', gpa, sizeBytes, index, new Array(sizeBytes / IGVM_PAGE_BYTES).fill(EMPTY_PAGE));
+    for (let at = 0; at < sizeBytes; at += IGVM_PAGE_BYTES)
+      context.update('normal', gpa + at, ZERO_PAGE_SHA384);
   }
 }
 
@@ -109,12 +118,12 @@ export function measureSev(
     if (header.kind === 'page-data' && (header.mask & mask) !== 0) {
       const sizeBytes = pageSize(header, index);
       if (header.data !== undefined) hash.update(wholePage(header.data));
-      recorder.add('Normal', header.gpa, sizeBytes, index, header.data === undefined ? [] : [header.data]);
+      recorder.add('Normal', header.gpa, sizeBytes, index, header.data === undefined ? [] : [header]);
     } else if (header.kind === 'parameter-insert' && (header.mask & mask) !== 0) {
       recorder.add('Normal', header.gpa, IGVM_PAGE_BYTES, index);
     } else if (isVmsa(header) && (options.compat !== undefined || (header.mask & mask) !== 0)) {
       hash.update(header.data);
-      recorder.add('VMSA', header.gpa, IGVM_PAGE_BYTES, index, [header.data]);
+      recorder.add('VMSA', header.gpa, IGVM_PAGE_BYTES, index, [header]);
     }
   });
   return { runs: recorder.finish(), digest: new Uint8Array(hash.digest()) };

@@ -63,7 +63,7 @@ export function measureVbs(file: IgvmFile, mask: number): DigestWithRuns {
         throw largePage(header, index, 'VBS measures pages of 4 KiB');
       if ((header.flags & PAGE_FLAGS.shared) !== 0) return;
       const isMeasured = (header.flags & PAGE_FLAGS.unmeasured) === 0;
-      const contents = isMeasured ? [header.data] : [];
+      const contents = isMeasured ? [header] : [];
       recorder.add(isMeasured ? 'Normal' : 'Unmeasured', header.gpa, IGVM_PAGE_BYTES, index, contents);
       if (isMeasured) extendPages(header.gpa, IGVM_PAGE_BYTES, 0n, header.data);
       else extendPages(header.gpa, IGVM_PAGE_BYTES, UNMEASURED);

@@ -2,6 +2,13 @@ import { createHash } from 'node:crypto';
 import { formatError } from '../errors.ts';
 import { IGVM_PAGE_BYTES } from './model.ts';
 
+/** A header that holds a page: it may have to be read again. `data` is undefined for an empty one. */
+export interface PageContent {
+  readonly data: Uint8Array | undefined;
+}
+
+export const EMPTY_PAGE: PageContent = { data: undefined };
+
 /** Pages of one type that follow one another in memory and in the order of measurement. */
 export interface MeasuredRun {
   /** What the pages are measured as: `Normal`, `Zero`, `Unmeasured`, `Secrets`, `Cpuid`, `VMSA`, `Error range`. */
@@ -11,8 +18,8 @@ export interface MeasuredRun {
   /** Numbers of the first and the last header that it comes from. */
   readonly firstHeader: number;
   readonly lastHeader: number;
-  /** The pages' contents in order, undefined for an empty one; nothing at all where contents are not measured. */
-  readonly contents: readonly (Uint8Array | undefined)[];
+  /** What holds the pages' contents, in order; nothing at all where contents are not measured. */
+  readonly contents: readonly PageContent[];
   /** The digest after the run, where the platform has one page by page. */
   readonly digest: Uint8Array | undefined;
 }
@@ -28,7 +35,7 @@ interface OpenRun {
   sizeBytes: number;
   firstHeader: number;
   lastHeader: number;
-  contents: (Uint8Array | undefined)[];
+  contents: PageContent[];
 }
 
 /** Collects what is measured, page by page, into runs, and counts it. */
@@ -54,7 +61,7 @@ export class RunRecorder {
     gpa: number,
     sizeBytes: number,
     header: number,
-    contents: readonly (Uint8Array | undefined)[] = [],
+    contents: readonly PageContent[] = [],
   ): void {
     this.#pages += Math.ceil(sizeBytes / IGVM_PAGE_BYTES);
     if (this.#pages > MEASURED_PAGES_LIMIT) {
@@ -68,6 +75,7 @@ export class RunRecorder {
             ['size', `0x${sizeBytes.toString(16)}`],
             ['limit', `${MEASURED_PAGES_LIMIT} pages`],
           ],
+          mend: 'no launch measures so much: the size of an area or range in the file is wrong',
         },
       );
     }
@@ -75,7 +83,7 @@ export class RunRecorder {
     if (open !== undefined && open.type === type && open.gpa + open.sizeBytes === gpa) {
       open.sizeBytes += sizeBytes;
       open.lastHeader = header;
-      open.contents.push(...contents);
+      for (const content of contents) open.contents.push(content);
       return;
     }
     this.#close();
@@ -98,7 +106,7 @@ export function runContentSha384(run: MeasuredRun): Uint8Array | undefined {
   if (run.contents.length === 0) return undefined;
   const empty = new Uint8Array(IGVM_PAGE_BYTES);
   const hash = createHash('sha384');
-  for (const page of run.contents) {
+  for (const { data: page } of run.contents) {
     hash.update(page ?? empty);
     // A short page is loaded with zeros behind it.
     if (page !== undefined) hash.update(empty.subarray(page.length));

@@ -1,7 +1,7 @@
 import { mismatchError, usageError } from '../errors.ts';
 import { Describer, hex } from './describe.ts';
 import { IGVM_PAGE_BYTES, type IgvmFile } from './model.ts';
-import { IGVM_LIMIT_BYTES } from './reader.ts';
+import { IGVM_LIMIT_BYTES } from './fixed-header.ts';
 import { wholePage } from './measure-snp.ts';
 
 /**
@@ -18,6 +18,7 @@ export function loadedMemory(file: IgvmFile, mask: number, gpa: number, sizeByte
         ['gpa', hex(gpa)],
         ['size', sizeBytes ?? 'to the last page'],
       ],
+      mend: 'name an address that is a multiple of 0x1000; cvm igvm dump lists the pages',
     });
   }
   const pages = new Map<number, Uint8Array>();

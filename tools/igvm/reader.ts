@@ -1,9 +1,9 @@
 import { readU32 } from '../bytes/little-endian.ts';
 import { isZero } from '../bytes/compare.ts';
+import { asSource, type ByteSource } from '../bytes/source.ts';
 import { formatError } from '../errors.ts';
 import { readFixedHeader } from './fixed-header.ts';
-import { decodeHeader, placeFacts, type Payloads, type Place } from './header-decode.ts';
-import { headerTypeName } from './header-types.ts';
+import { decodeHeader, Fields, placeFacts, type Payloads, type Place } from './header-decode.ts';
 import {
   IGVM_PAGE_BYTES,
   PLATFORM_TYPES,
@@ -11,85 +11,108 @@ import {
   type IgvmFile,
   type IgvmHeader,
 } from './model.ts';
+import { FilePage, PageWindow } from './page-window.ts';
 import { checkStructure } from './structure.ts';
 import { NATIVE_CONTEXT_BYTES } from './vp-context.ts';
-
-/** The largest file that is read; the format itself ends at 4 GiB, and real files at some hundred MiB. */
-export const IGVM_LIMIT_BYTES = 1 << 30;
 
 /** At most this many headers: one for every page of 4 GiB. */
 export const HEADER_LIMIT = 1 << 20;
 
+/** At most so much data of headers other than pages, which may all point to the same. Start states take the most. */
+const PAYLOAD_LIMIT_BYTES = 1 << 28;
+
+const HEADER_ALIGNMENT = 8;
+
+export interface ReadIgvmOptions {
+  /**
+   * The `data` of a page holds only until that of another is asked for. For whoever looks at one page at a time: memory is
+   * then bounded by a buffer, not by the file. The source has to stay open as long as the file is in use.
+   */
+  readonly sharesPageBuffer?: boolean;
+}
+
 /**
- * Reads an IGVM file, every header of it. Payloads are views of `bytes`, not copies.
+ * Reads an IGVM file, every header of it. Payloads of bytes in memory are views.
  *
- * @param bytes the whole file
- * @throws CvmError format IGVM_TOO_LARGE, of fixed-header.ts, header-decode.ts and structure.ts; IGVM_TRUNCATED_HEADER |
- *   IGVM_PADDING | IGVM_TOO_MANY_HEADERS | IGVM_DATA_BOUNDS | IGVM_VP_CONTEXT
+ * @throws CvmError format of fixed-header.ts, header-decode.ts and structure.ts; IGVM_TRUNCATED_HEADER |
+ *   IGVM_PADDING | IGVM_TOO_MANY_HEADERS | IGVM_DATA_BOUNDS | IGVM_DATA_TOTAL | IGVM_VP_CONTEXT
  */
-export function readIgvm(bytes: Uint8Array): IgvmFile {
-  if (bytes.length > IGVM_LIMIT_BYTES) throw tooLarge(bytes.length);
-  const fixed = readFixedHeader(bytes);
-  const end = fixed.variableHeaderOffset + fixed.variableHeaderSize;
+export function readIgvm(data: Uint8Array | ByteSource, options: ReadIgvmOptions = {}): IgvmFile {
+  const source = asSource(data);
+  const { version, architecture, variable, variableOffset } = readFixedHeader(source);
+  const end = variable.length;
   const headers: IgvmHeader[] = [];
   // Types of the platforms so far, by mask: they stand before everything that refers to them.
   const platforms = new Map<number, number>();
-  const payloads = payloadsOf(bytes, end, platforms);
-  for (let at = fixed.variableHeaderOffset; at < end;) {
-    const index = headers.length;
-    if (index >= HEADER_LIMIT) throw tooManyHeaders(at);
-    const type = at + 8 <= end ? readU32(bytes, at) : 0;
-    const place: Place = { name: headerTypeName(type) ?? `type 0x${type.toString(16)}`, index, offset: at };
-    const length = at + 8 <= end ? readU32(bytes, at + 4) : 0;
-    const next = at + 8 + Math.ceil(length / 8) * 8;
+  const window = options.sharesPageBuffer === true ? new PageWindow(source) : undefined;
+  const payloads = payloadsOf(source, window, variableOffset + end, platforms);
+  const fields = new Fields(variable, variableOffset);
+  for (let at = 0; at < end;) {
+    const contentEnd = fields.open(at, headers.length);
+    if (headers.length >= HEADER_LIMIT) throw tooManyHeaders(fields);
+    const next = Math.ceil(contentEnd / HEADER_ALIGNMENT) * HEADER_ALIGNMENT;
     if (next > end) {
       throw formatError('IGVM_TRUNCATED_HEADER', 'an IGVM header ends behind the variable headers', {
-        facts: [...placeFacts(place), ['ends at', next], ['variable headers end at', end]],
-        mend: 'the file is damaged: fetch or build it again',
-      });
-    }
-    const content = bytes.subarray(at + 8, at + 8 + length);
-    const header = decodeHeader(type, content, payloads, place);
-    if (header.kind === 'supported-platform') platforms.set(header.mask, header.platformType);
-    headers.push(header);
-    if (!isZero(bytes.subarray(at + 8 + length, next))) {
-      throw formatError('IGVM_PADDING', 'the padding behind an IGVM header is not zero', {
-        facts: placeFacts(place),
-      });
-    }
-    at = next;
-  }
-  const file: IgvmFile = { version: fixed.version, architecture: fixed.architecture, headers };
-  checkStructure(file);
-  return file;
-}
-
-/** @throws CvmError format IGVM_TOO_LARGE */
-export function tooLarge(sizeBytes: number): Error {
-  return formatError('IGVM_TOO_LARGE', 'an IGVM file is larger than it may be', {
-    facts: [
-      ['size', `${sizeBytes} bytes`],
-      ['limit', `${IGVM_LIMIT_BYTES} bytes`],
-    ],
-  });
-}
-
-function payloadsOf(bytes: Uint8Array, dataStart: number, platforms: ReadonlyMap<number, number>): Payloads {
-  const at = (fileOffset: number, length: number, where: Place): Uint8Array => {
-    if (fileOffset < dataStart || fileOffset + length > bytes.length) {
-      throw formatError('IGVM_DATA_BOUNDS', 'an IGVM header points outside the file data', {
         facts: [
-          ...placeFacts(where),
-          ['points to', `${length} bytes at 0x${fileOffset.toString(16)}`],
-          ['file data', `0x${dataStart.toString(16)} to 0x${bytes.length.toString(16)}`],
+          ...placeFacts(fields),
+          ['ends at', variableOffset + next],
+          ['variable headers end at', variableOffset + end],
         ],
         mend: 'the file is damaged: fetch or build it again',
       });
     }
-    return bytes.subarray(fileOffset, fileOffset + length);
+    const header = decodeHeader(fields, payloads);
+    if (header.kind === 'supported-platform') platforms.set(header.mask, header.platformType);
+    headers.push(header);
+    if (next > contentEnd && !isZero(variable.subarray(contentEnd, next))) {
+      throw formatError('IGVM_PADDING', 'the padding behind an IGVM header is not zero', {
+        facts: placeFacts(fields),
+        mend: 'the file is damaged, or made by a tool that does not follow the format',
+      });
+    }
+    at = next;
+  }
+  const file: IgvmFile = { version, architecture, headers };
+  checkStructure(file, { hasFittingData: true });
+  return file;
+}
+
+function payloadsOf(
+  source: ByteSource,
+  window: PageWindow | undefined,
+  dataStart: number,
+  platforms: ReadonlyMap<number, number>,
+): Payloads {
+  let readBytes = 0;
+  const requireInside = (fileOffset: number, length: number, where: Place): void => {
+    if (fileOffset >= dataStart && fileOffset + length <= source.sizeBytes) return;
+    throw formatError('IGVM_DATA_BOUNDS', 'an IGVM header points outside the file data', {
+      facts: [
+        ...placeFacts(where),
+        ['points to', `${length} bytes at 0x${fileOffset.toString(16)}`],
+        ['file data', `0x${dataStart.toString(16)} to 0x${source.sizeBytes.toString(16)}`],
+      ],
+      mend: 'the file is damaged: fetch or build it again',
+    });
+  };
+  const at = (fileOffset: number, length: number, where: Place): Uint8Array => {
+    requireInside(fileOffset, length, where);
+    readBytes += length;
+    if (readBytes > PAYLOAD_LIMIT_BYTES) {
+      throw formatError('IGVM_DATA_TOTAL', 'the headers of an IGVM file point to more data than they may', {
+        facts: [...placeFacts(where), ['limit', `${PAYLOAD_LIMIT_BYTES} bytes, pages not counted`]],
+        mend: 'the same bytes may be meant again and again: make the file anew with a tool that follows the format',
+      });
+    }
+    return source.read(fileOffset, length);
   };
   return {
     at,
+    page(header, fileOffset, where) {
+      requireInside(fileOffset, IGVM_PAGE_BYTES, where);
+      if (window !== undefined) return new FilePage(header, window, fileOffset);
+      return { kind: 'page-data', ...header, data: source.read(fileOffset, IGVM_PAGE_BYTES) };
+    },
     vpContext(fileOffset, mask, where) {
       const type = platforms.get(mask);
       switch (type) {
@@ -130,11 +153,12 @@ function badContext(where: Place, mask: number, type: number | undefined, why: s
   });
 }
 
-function tooManyHeaders(at: number): Error {
+function tooManyHeaders(where: Place): Error {
   return formatError('IGVM_TOO_MANY_HEADERS', 'an IGVM file has more headers than it may have', {
     facts: [
       ['limit', HEADER_LIMIT],
-      ['reached at', `byte 0x${at.toString(16)}`],
+      ['reached at', `byte 0x${where.offset.toString(16)}`],
     ],
+    mend: 'a file needs no more than one header for every page of 4 GiB',
   });
 }

@@ -1,5 +1,5 @@
 import { formatError, type CvmError, type Fact } from '../errors.ts';
-import { sectionOfType, sectionRank, typeOfHeader } from './header-types.ts';
+import { sectionOfType, sectionRank, typeOfHeader, type HeaderSection } from './header-types.ts';
 import {
   IGVM_PAGE_BYTES,
   PAGE_DATA_TYPES,
@@ -18,17 +18,31 @@ import {
  * writer never makes one. It is what microsoft/igvm (0.4) demands of a file, and a little more: no two platforms share
  * a mask bit.
  *
+ * @param known `hasFittingData`: no payload is larger than it may be, so that no page has to be read
  * @throws CvmError format IGVM_SECTION_ORDER | IGVM_NO_PLATFORM | IGVM_PLATFORM | IGVM_PLATFORM_TWICE |
  *   IGVM_ALIGNMENT | IGVM_PAGE_DATA_TYPE | IGVM_DATA_SIZE | IGVM_PARAMETER_AREA | IGVM_RELOCATION | IGVM_CCA_POLICY |
  *   IGVM_NO_VP_CONTEXT | IGVM_VP_CONTEXT
  */
-export function checkStructure(file: IgvmFile): void {
+export function checkStructure(file: IgvmFile, known: { readonly hasFittingData?: boolean } = {}): void {
   checkOrder(file.headers);
   checkContextCount(file.headers);
   const platforms = checkPlatforms(file);
   const tables = checkRelocations(file.headers);
   checkParameterAreas(file.headers, tables);
-  file.headers.forEach((header, index) => checkHeader(file, header, index, platforms));
+  file.headers.forEach((header, index) => {
+    if (known.hasFittingData !== true) checkDataSize(header, index);
+    checkHeader(file, header, index, platforms);
+  });
+}
+
+function checkDataSize(header: IgvmHeader, index: number): void {
+  if (header.kind !== 'page-data' && header.kind !== 'parameter-area') return;
+  const limit = header.kind === 'page-data' ? IGVM_PAGE_BYTES : header.sizeBytes;
+  if (header.data === undefined || header.data.length <= limit) return;
+  throw broken('IGVM_DATA_SIZE', 'a header has more data than it can hold', header, index, [
+    ['limit', `${limit} bytes`],
+    ['found', `${header.data.length} bytes`],
+  ]);
 }
 
 /** KVM's own limit of processors, for two platforms. */
@@ -47,7 +61,7 @@ function checkContextCount(headers: readonly IgvmHeader[]): void {
 function checkOrder(headers: readonly IgvmHeader[]): void {
   let rank = 0;
   headers.forEach((header, index) => {
-    const section = sectionOfType(typeOfHeader(header).type);
+    const section = sectionOfHeader(header);
     if (section === undefined) return;
     if (sectionRank(section) < rank) {
       throw broken(
@@ -60,6 +74,11 @@ function checkOrder(headers: readonly IgvmHeader[]): void {
     }
     rank = sectionRank(section);
   });
+}
+
+function sectionOfHeader(header: IgvmHeader): HeaderSection | undefined {
+  // Nearly all headers are these.
+  return header.kind === 'page-data' ? 'directive' : sectionOfType(typeOfHeader(header).type);
 }
 
 function checkPlatforms(file: IgvmFile): ReadonlyMap<number, SupportedPlatform> {
@@ -169,6 +188,7 @@ function overlap(a: Range, b: Range): boolean {
 function checkParameterAreas(headers: readonly IgvmHeader[], tables: readonly Range[]): void {
   const areas = new Map<number, 'declared' | 'inserted'>();
   headers.forEach((header, index) => {
+    if (header.kind === 'page-data') return;
     const refuse = (why: string, area: number): CvmError =>
       broken('IGVM_PARAMETER_AREA', why, header, index, [
         ['area', area],
@@ -191,44 +211,38 @@ function checkParameterAreas(headers: readonly IgvmHeader[], tables: readonly Ra
   });
 }
 
+const KNOWN_DATA_TYPES: readonly number[] = Object.values(PAGE_DATA_TYPES);
+
+function requirePages(what: string, value: number, header: IgvmHeader, index: number): void {
+  if (value % IGVM_PAGE_BYTES === 0) return;
+  throw broken('IGVM_ALIGNMENT', `${what} is not whole pages`, header, index, [['found', hex(value)]]);
+}
+
 function checkHeader(
   file: IgvmFile,
   header: IgvmHeader,
   index: number,
   platforms: ReadonlyMap<number, SupportedPlatform>,
 ): void {
-  const requirePages = (what: string, value: number): void => {
-    if (value % IGVM_PAGE_BYTES === 0) return;
-    throw broken('IGVM_ALIGNMENT', `${what} is not whole pages`, header, index, [['found', hex(value)]]);
-  };
-  const requireFits = (data: Uint8Array | undefined, limit: number): void => {
-    if (data === undefined || data.length <= limit) return;
-    throw broken('IGVM_DATA_SIZE', 'a header has more data than it can hold', header, index, [
-      ['limit', `${limit} bytes`],
-      ['found', `${data.length} bytes`],
-    ]);
-  };
   switch (header.kind) {
     case 'page-data':
-      requirePages('the address of a page', header.gpa);
-      requireFits(header.data, IGVM_PAGE_BYTES);
-      if (!(Object.values(PAGE_DATA_TYPES) as number[]).includes(header.dataType)) {
+      requirePages('the address of a page', header.gpa, header, index);
+      if (!KNOWN_DATA_TYPES.includes(header.dataType)) {
         throw broken('IGVM_PAGE_DATA_TYPE', 'a page has an unknown data type', header, index, [
           ['found', header.dataType],
         ]);
       }
       return;
     case 'parameter-area':
-      requirePages('the size of a parameter area', header.sizeBytes);
-      requireFits(header.data, header.sizeBytes);
+      requirePages('the size of a parameter area', header.sizeBytes, header, index);
       return;
     case 'required-memory':
-      requirePages('the size of required memory', header.sizeBytes);
-      requirePages('the address of required memory', header.gpa);
+      requirePages('the size of required memory', header.sizeBytes, header, index);
+      requirePages('the address of required memory', header.gpa, header, index);
       return;
     case 'parameter-insert':
     case 'error-range':
-      requirePages('the address of a range', header.gpa);
+      requirePages('the address of a range', header.gpa, header, index);
       return;
     case 'vp-context':
       checkVpContext(header.data.length, header, index, platforms.get(header.mask));

@@ -81,6 +81,7 @@ class PayloadStore {
     if (this.#end >= SIZE_LIMIT) {
       throw formatError('IGVM_FILE_SIZE', 'an IGVM file must stay below 4 GiB', {
         facts: [['size so far', `${this.#end} bytes`]],
+        mend: 'leave out pages of zeros, or give the guest less at its start',
       });
     }
     this.#byDigest.set(key, [...candidates, stored]);

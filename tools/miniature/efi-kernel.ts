@@ -15,8 +15,8 @@ const TEXT_AT = 0x800;
  *
  * Source: Microsoft PE format; Linux Documentation/arch/x86/boot.rst.
  */
-export function buildMiniatureEfiKernel(): Uint8Array {
-  const image = new Uint8Array(IMAGE_BYTES);
+export function buildMiniatureEfiKernel(imageBytes = IMAGE_BYTES): Uint8Array {
+  const image = new Uint8Array(imageBytes);
   image.set(rawToBytes('MZ'), 0);
   writeU32(image, 0x3c, PE_AT);
   image.set(rawToBytes('PE'), PE_AT);
@@ -28,7 +28,7 @@ export function buildMiniatureEfiKernel(): Uint8Array {
   writeU32(image, OPTIONAL_AT + 60, HEADERS_BYTES);
   writeU32(image, OPTIONAL_AT + 108, 16);
   section(image, 0, '.setup', HEADERS_BYTES, TEXT_AT - HEADERS_BYTES);
-  section(image, 1, '.text', TEXT_AT, IMAGE_BYTES - TEXT_AT);
+  section(image, 1, '.text', TEXT_AT, imageBytes - TEXT_AT);
   image[0x1f1] = 3;
   writeU16(image, 0x1fe, 0xaa55);
   image.set(rawToBytes('HdrS'), 0x202);
@@ -37,7 +37,7 @@ export function buildMiniatureEfiKernel(): Uint8Array {
   writeU32(image, 0x22c, 0x7fff_ffff);
   writeU16(image, 0x236, 0x7f);
   writeU32(image, 0x238, 0x7ff);
-  for (let at = TEXT_AT; at < IMAGE_BYTES; at += 0x100)
+  for (let at = TEXT_AT; at < imageBytes; at += 0x100)
     image.set(rawToBytes(`miniature EFI kernel at ${at}\n`), at);
   return image;
 }

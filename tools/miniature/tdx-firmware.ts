@@ -20,18 +20,19 @@ const MR_EXTEND = 1;
  * A stand-in for a TDX firmware: not bootable, it carries what is measured. 2 MiB: the empty variable store of dstack's
  * images, numbered pages, TDVF descriptor with the sections of edk2's OvmfPkg, GUIDed table.
  *
+ * @param imageBytes whole pages, more than the variable store's
  * Source: Intel TDX Virtual Firmware Design Guide, section 11; edk2 OvmfPkg/ResetVector/X64/IntelTdxMetadata.asm.
  */
-export function buildMiniatureTdxFirmware(): Uint8Array {
-  const image = new Uint8Array(IMAGE_BYTES).fill(0xff);
+export function buildMiniatureTdxFirmware(imageBytes = IMAGE_BYTES): Uint8Array {
+  const image = new Uint8Array(imageBytes).fill(0xff);
   image.set(emptyVariableStore());
-  for (let at = STORE_BYTES; at < IMAGE_BYTES; at += PAGE_BYTES) {
+  for (let at = STORE_BYTES; at < imageBytes; at += PAGE_BYTES) {
     image.set(rawToBytes(`miniature TDX firmware, page ${at / PAGE_BYTES}\n`), at);
   }
-  const code = IMAGE_BYTES - STORE_BYTES;
+  const code = imageBytes - STORE_BYTES;
   const sections = [
     [STORE_BYTES, code, FOUR_GIB - code, code, TYPES.bfv, MR_EXTEND],
-    [0, STORE_BYTES, FOUR_GIB - IMAGE_BYTES, STORE_BYTES, TYPES.cfv, 0],
+    [0, STORE_BYTES, FOUR_GIB - imageBytes, STORE_BYTES, TYPES.cfv, 0],
     [0, 0, 0x81_0000, 0x1_0000, TYPES.tempMem, 0],
     [0, 0, 0x80_b000, 0x2000, TYPES.tempMem, 0],
     [0, 0, 0x80_9000, 0x2000, TYPES.tdHob, 0],
@@ -44,8 +45,8 @@ export function buildMiniatureTdxFirmware(): Uint8Array {
       u32s(offset, raw, address, 0, size, 0, type, attributes),
     ),
   );
-  image.set(guidToBytes('e9eaf9f3-168e-44d5-a8eb-7f4d8738f6ae'), IMAGE_BYTES - DESCRIPTOR_DISTANCE - 16);
-  image.set(descriptor, IMAGE_BYTES - DESCRIPTOR_DISTANCE);
+  image.set(guidToBytes('e9eaf9f3-168e-44d5-a8eb-7f4d8738f6ae'), imageBytes - DESCRIPTOR_DISTANCE - 16);
+  image.set(descriptor, imageBytes - DESCRIPTOR_DISTANCE);
   const entry = concatBytes(
     u32s(DESCRIPTOR_DISTANCE),
     Uint8Array.of(22, 0),
@@ -56,7 +57,7 @@ export function buildMiniatureTdxFirmware(): Uint8Array {
     Uint8Array.of(entry.length + 18, 0),
     guidToBytes('96b582de-1fb2-45f7-baea-a366c55a082d'),
   );
-  image.set(table, IMAGE_BYTES - TABLE_END_DISTANCE - table.length);
+  image.set(table, imageBytes - TABLE_END_DISTANCE - table.length);
   return image;
 }
 

@@ -1,5 +1,5 @@
-import { digestBytes } from '../bytes/digest.ts';
-import { chunks, CHUNK_BYTES, type ByteSource } from '../bytes/source.ts';
+import { digestInto } from '../bytes/digest.ts';
+import { CHUNK_BYTES, passingChunks, type ByteSource } from '../bytes/source.ts';
 import { bug } from '../errors.ts';
 
 export const PAGE_BYTES = 4096;
@@ -44,27 +44,40 @@ export function writePageInfo(
   gpa: number,
   contents: Uint8Array | undefined,
 ): Uint8Array {
-  const record = new Uint8Array(PAGE_INFO_BYTES);
-  fillPageInfo(record, digest, type, gpa, contents);
-  return record;
+  const record = new PageInfoRecord(digest);
+  record.fill(type, gpa, contents);
+  return new Uint8Array(record.bytes);
 }
 
-function fillPageInfo(
-  record: Uint8Array,
-  digest: Uint8Array,
-  type: PageType,
-  gpa: number,
-  contents: Uint8Array | undefined,
-): void {
-  if (!Number.isSafeInteger(gpa) || gpa < 0) throw bug(`a guest physical address of ${gpa}`);
-  const view = new DataView(record.buffer, record.byteOffset, record.length);
-  record.set(digest, 0);
-  if (contents === undefined) record.fill(0, 0x30, 0x60);
-  else record.set(contents, 0x30);
-  view.setUint16(0x60, PAGE_INFO_BYTES, true);
-  record[0x62] = PAGE_TYPES[type];
-  view.setUint32(0x68, gpa % 2 ** 32, true);
-  view.setUint32(0x6c, Math.floor(gpa / 2 ** 32), true);
+const CONTENTS_AT = 0x30;
+
+class PageInfoRecord {
+  readonly bytes = Buffer.from(new ArrayBuffer(PAGE_INFO_BYTES));
+  readonly #view = new DataView(this.bytes.buffer);
+
+  constructor(digest: Uint8Array) {
+    this.bytes.set(digest);
+    this.#view.setUint16(0x60, PAGE_INFO_BYTES, true);
+  }
+
+  fill(type: PageType, gpa: number, contents: Uint8Array | undefined): void {
+    if (contents === undefined) this.bytes.fill(0, CONTENTS_AT, CONTENTS_AT + LAUNCH_DIGEST_BYTES);
+    else this.bytes.set(contents, CONTENTS_AT);
+    this.setPage(type, gpa);
+  }
+
+  /** All but CONTENTS. */
+  setPage(type: PageType, gpa: number): void {
+    if (!Number.isSafeInteger(gpa) || gpa < 0) throw bug(`a guest physical address of ${gpa}`);
+    this.bytes[0x62] = PAGE_TYPES[type];
+    this.#view.setUint32(0x68, gpa % 2 ** 32, true);
+    this.#view.setUint32(0x6c, Math.floor(gpa / 2 ** 32), true);
+  }
+
+  /** The digest of the record becomes the DIGEST_CUR of the next. */
+  extend(): void {
+    digestInto('sha384', this.bytes, this.bytes, 0);
+  }
 }
 
 /**
@@ -72,36 +85,42 @@ function fillPageInfo(
  * share the pages they have in common.
  */
 export class LaunchContext {
-  #digest: Uint8Array;
-  readonly #record = new Uint8Array(PAGE_INFO_BYTES);
+  readonly #record: PageInfoRecord;
 
   constructor(digest: Uint8Array = new Uint8Array(LAUNCH_DIGEST_BYTES)) {
     if (digest.length !== LAUNCH_DIGEST_BYTES) throw bug(`a launch digest of ${digest.length} bytes`);
-    this.#digest = digest;
+    this.#record = new PageInfoRecord(digest);
   }
 
   /** LD after all pages so far; the caller may keep it. */
   get digest(): Uint8Array {
-    return this.#digest.slice();
+    return new Uint8Array(this.#record.bytes.subarray(0, LAUNCH_DIGEST_BYTES));
   }
 
   fork(): LaunchContext {
-    return new LaunchContext(this.#digest);
+    return new LaunchContext(this.digest);
   }
 
   /** One update. `contents` is the SHA-384 of the page and given for types normal and vmsa only. */
   update(type: PageType, gpa: number, contents?: Uint8Array): void {
-    fillPageInfo(this.#record, this.#digest, type, gpa, contents);
-    this.#digest = digestBytes('sha384', this.#record);
+    this.#record.fill(type, gpa, contents);
+    this.#record.extend();
+  }
+
+  /** {@link update} with the contents of one page. */
+  normalPage(gpa: number, page: Uint8Array): void {
+    digestInto('sha384', page, this.#record.bytes, CONTENTS_AT);
+    this.#record.setPage('normal', gpa);
+    this.#record.extend();
   }
 
   /** The pages of a source at ascending addresses. The size must be a multiple of {@link PAGE_BYTES}. */
   normalPages(gpa: number, pages: ByteSource): void {
     if (pages.sizeBytes % PAGE_BYTES !== 0) throw bug('normal pages end inside a page');
     let at = gpa;
-    for (const chunk of chunks(pages)) {
+    for (const chunk of passingChunks(pages)) {
       for (let from = 0; from < chunk.length; from += PAGE_BYTES) {
-        this.update('normal', at, digestBytes('sha384', chunk.subarray(from, from + PAGE_BYTES)));
+        this.normalPage(at, chunk.subarray(from, from + PAGE_BYTES));
         at += PAGE_BYTES;
       }
     }
@@ -117,5 +136,5 @@ export class LaunchContext {
   }
 }
 
-// chunks() hands out whole pages: CHUNK_BYTES is a multiple of the page size.
+// passingChunks() hands out whole pages: CHUNK_BYTES is a multiple of the page size.
 if (CHUNK_BYTES % PAGE_BYTES !== 0) throw bug('CHUNK_BYTES is not a multiple of the page size');

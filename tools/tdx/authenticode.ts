@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readU16, readU32 } from '../bytes/little-endian.ts';
-import { chunks, sliceSource, type ByteSource } from '../bytes/source.ts';
+import { passingChunks, sliceSource, type ByteSource } from '../bytes/source.ts';
 import { formatError, type CvmError, type Fact } from '../errors.ts';
 
 const PE_POINTER_AT = 0x3c;
@@ -63,7 +63,7 @@ export function authenticodeSha384(image: ByteSource): Uint8Array {
 
   const hash = createHash('sha384');
   const feed = (from: number, to: number): void => {
-    if (to > from) for (const chunk of chunks(sliceSource(image, from, to - from))) hash.update(chunk);
+    if (to > from) for (const chunk of passingChunks(sliceSource(image, from, to - from))) hash.update(chunk);
   };
   feed(0, optional + 64);
   feed(optional + 68, certificateEntry);

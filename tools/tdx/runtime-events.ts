@@ -33,6 +33,7 @@ export function runtimeDigest(event: Pick<RuntimeEvent, 'name' | 'payload' | 've
   if (!event.name.isWellFormed()) {
     throw formatError('RUNTIME_EVENT_NAME', 'the name of a runtime event is no well-formed text', {
       facts: [['name', event.name]],
+      mend: 'the log is damaged: give the one that came with the quote',
     });
   }
   const text = `{"name":${JSON.stringify(event.name)},"payload":"${bytesToHex(event.payload)}","type":${RUNTIME_EVENT_TYPE}}`;

@@ -1,3 +1,4 @@
+import { bytesToHex } from '../bytes/hex.ts';
 import { formatError, usageError } from '../errors.ts';
 import { PAGE_BYTES } from './tdvf-descriptor.ts';
 import type { TdvfSection } from './tdvf.ts';
@@ -161,6 +162,7 @@ export function tdHobWitness(sections: readonly TdvfSection[]): Uint8Array {
   if (empty !== undefined) {
     throw formatError('TD_HOB_WITNESS', 'an accepted range of the firmware is empty', {
       facts: [['section', `${empty.type} at 0x${empty.address.toString(16)}`]],
+      mend: 'take the section out of the firmware’s TDVF descriptor, or give it memory',
     });
   }
   const base = accepted[0]?.address ?? hob.address;
@@ -200,7 +202,7 @@ export function readTdHobWitness(bytes: Uint8Array): TdvfSection[] {
     count > WITNESS_LIMIT ||
     rest.length !== 2 * count
   ) {
-    throw witnessError('is not base, TD_HOB, count and so many ranges');
+    throw witnessError(bytes, 'is not base, TD_HOB, count and so many ranges');
   }
   const sections = Array.from({ length: count }, (_, i) => {
     const start = rest[2 * i] as number;
@@ -215,7 +217,7 @@ export function readTdHobWitness(bytes: Uint8Array): TdvfSection[] {
       section.address < from ||
       section.address + section.sizeBytes > MEMORY_LIMIT_BYTES
     ) {
-      throw witnessError('has ranges that are empty, overlap or do not ascend');
+      throw witnessError(bytes, 'has ranges that are empty, overlap or do not ascend');
     }
   }
   tdHobSection(sections);
@@ -256,8 +258,9 @@ function readLeb128(bytes: Uint8Array): number[] | undefined {
   return scale === 1 ? numbers : undefined;
 }
 
-function witnessError(problem: string): Error {
+function witnessError(witness: Uint8Array, problem: string): Error {
   return formatError('TD_HOB_WITNESS', `the TD HOB witness ${problem}`, {
+    facts: [['witness', bytesToHex(witness.subarray(0, 64))]],
     mend: 'the document is of another version, or damaged: take it from its bundle',
   });
 }

@@ -51,6 +51,7 @@ export function deviceSlots(shape: VmShape): Slots {
         ['found', shape.cpuCount],
         ['range', `1 to ${CPU_LIMIT}`],
       ],
+      mend: 'name as many vCPUs as the VM has',
     });
   }
   checkMemorySize(shape.memoryBytes);
@@ -80,6 +81,7 @@ export function deviceSlots(shape: VmShape): Slots {
         ['verity volumes', shape.numVerityVolumes],
         ['root ports', ports],
       ],
+      mend: 'no such VM starts: name the devices that it has',
     });
   }
   return { endDevices, rootPorts };
