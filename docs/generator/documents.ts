@@ -9,7 +9,7 @@ export type Frames = (name: 'cli-frame.md' | 'rules-frame.md') => string;
 
 /** What Bazel's starlark_doc_extract wrote of a public .bzl file, by the name of its target. */
 export type ModuleDocs = (
-  name: 'defs' | 'extensions' | 'macros' | 'providers' | 'repositories',
+  name: 'defs' | 'extensions' | 'providers' | 'repositories',
 ) => Uint8Array;
 
 /** Each file of docs/ that is generated, and its text. */
@@ -22,7 +22,6 @@ export async function documents(frames: Frames, modules: ModuleDocs): Promise<Re
         {
           defs: readModuleInfo(modules('defs')),
           extensions: readModuleInfo(modules('extensions')),
-          macros: readModuleInfo(modules('macros')),
           providers: readModuleInfo(modules('providers')),
           repositories: readModuleInfo(modules('repositories')),
         },

@@ -13,14 +13,13 @@ import type {
 export interface RuleModules {
   readonly defs: ModuleInfo;
   readonly extensions: ModuleInfo;
-  readonly macros: ModuleInfo;
   readonly providers: ModuleInfo;
   readonly repositories: ModuleInfo;
 }
 
 /** The reference of rules, macros, providers and doors, as Markdown. */
 export function rulesDocs(modules: RuleModules, frame: string): string {
-  const { defs, macros, providers, repositories, extensions } = modules;
+  const { defs, providers, repositories, extensions } = modules;
   const rules = [
     ...defs.rules.map((rule) => ({ ...rule, text: ruleDocs(rule) })),
     ...defs.functions.map((macro) => ({ ...macro, text: functionDocs(macro, '##') })),
@@ -31,7 +30,6 @@ export function rulesDocs(modules: RuleModules, frame: string): string {
       rules.map(({ name, doc }) => [`[${name}](#${name})`, textCell(firstSentence(doc))]),
     ),
     rules: rules.map(({ text }) => text).join('\n'),
-    macros: macros.functions.map((macro) => functionDocs(macro)).join('\n'),
     providers: providers.providers
       .map((provider) => providerDocs(provider, constructorOf(provider, providers.functions)))
       .join('\n'),

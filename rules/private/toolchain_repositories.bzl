@@ -43,6 +43,7 @@ _PACKAGES = [
     "valibot",
     "vite",
     "vitest",
+    "yaml",
 ]
 
 _NODE_BUILD = """\
