@@ -22,6 +22,7 @@ def folder_test(name, folder, data = [], env = {}, **kwargs):
             allow_empty = True,
         ) + [
             "//:package-lock.json",
+            "//:workflows",
             "//test/nns:sources",
             "//tools:sources",
             # Real certificates, where there are any.

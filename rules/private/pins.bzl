@@ -92,7 +92,7 @@ def pins_content(locks):
       struct(files, downloads): `files` maps paths in the hub to texts; `downloads` is a list of keyword
       arguments for `http_file`
     """
-    files = {"BUILD.bazel": 'exports_files(["pins.bzl"])\n'}
+    files = {"BUILD.bazel": ""}
     downloads = {}
     pins = {}
     owners = {}

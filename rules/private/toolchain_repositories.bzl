@@ -25,6 +25,7 @@ _PACKAGES = [
     "valibot",
     "vite",
     "vitest",
+    "yaml",
 ]
 
 def toolchain_repositories():

@@ -152,6 +152,7 @@ ts_project = rule(
             "@cvm_npm//:typescript",
             "@cvm_npm//:valibot",
             "@cvm_npm//:vitest",
+            "@cvm_npm//:yaml",
         ]),
     },
     toolchains = [NODE_TOOLCHAIN_TYPE],

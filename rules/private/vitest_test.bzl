@@ -47,7 +47,7 @@ vitest_test = rule(
         "_config": attr.label(default = "//:vitest.config.ts", allow_single_file = True),
         "_driver": attr.label(default = "//rules/private:vitest_driver.mjs", allow_single_file = True),
         "_package_json": attr.label(default = "//:package.json", allow_single_file = True),
-    } | npm_attrs(["@cvm_npm//:fast-check", "@cvm_npm//:vite", "@cvm_npm//:vitest"]),
+    } | npm_attrs(["@cvm_npm//:fast-check", "@cvm_npm//:vite", "@cvm_npm//:vitest", "@cvm_npm//:yaml"]),
     test = True,
     toolchains = [NODE_TOOLCHAIN_TYPE],
     doc = """Runs the vitest tests of one folder.

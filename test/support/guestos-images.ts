@@ -122,8 +122,8 @@ export function verityPartition(
 }
 
 /** What a base release of this boot partition is measured as. */
-export function measureSource(boot: ByteSource): LaunchMeasurement[] {
-  return measureBootPartition(openExt4(boot), { vcpus: [64], vcpuTypes: ['EPYC-v4'] });
+export function measureSource(boot: ByteSource, vcpus: readonly number[] = [64]): LaunchMeasurement[] {
+  return measureBootPartition(openExt4(boot), { vcpus, vcpuTypes: ['EPYC-v4'] });
 }
 
 export interface Recovery {

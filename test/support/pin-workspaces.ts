@@ -46,8 +46,8 @@ export async function writeBlocks(path: string, ...blocks: readonly Uint8Array[]
 }
 
 /** What the good base is measured as, for a proposal to bless. */
-export function blessedMeasurements(): DevMeasurement[] {
-  return measureSource(baseBoot()).map(({ measurement, kernelCmdline, vcpuType }) => ({
+export function blessedMeasurements(vcpus?: readonly number[]): DevMeasurement[] {
+  return measureSource(baseBoot(), vcpus).map(({ measurement, kernelCmdline, vcpuType }) => ({
     measurement,
     ...(kernelCmdline === null ? {} : { kernelCmdline }),
     ...(vcpuType === null ? {} : { vcpuType }),
