@@ -1,6 +1,8 @@
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect } from 'vitest';
 
 export interface BazelResult {
@@ -41,6 +43,35 @@ export function buildFails(workspace: string, words: readonly string[], code: st
   expect(result.exitCode, result.output).not.toBe(0);
   expect(result.output).toContain(`error ${code} `);
   return result;
+}
+
+/** An action that a build ran or took from a cache. What Bazel knew to be up to date is none. */
+export interface Spawn {
+  readonly mnemonic: string;
+  /** `remote`, `remote cache hit`, `linux-sandbox`, … */
+  readonly runner: string;
+  readonly targetLabel: string;
+}
+
+/** Builds, demands success, and gives what ran. */
+export function spawnsOf(workspace: string, words: readonly string[]): readonly Spawn[] {
+  const folder = mkdtempSync(join(tmpdir(), 'cvm-spawns-'));
+  try {
+    const log = join(folder, 'execution.json');
+    build(workspace, [...words, `--execution_log_json_file=${log}`]);
+    const text = readFileSync(log, 'utf8').trim();
+    // The log is one JSON object after the other.
+    return text === '' ? [] : (JSON.parse(`[${text.replace(/\}\s*\{/g, '},{')}]`) as Spawn[]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** How many there are of each. */
+export function count(words: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const word of [...words].sort()) counts[word] = (counts[word] ?? 0) + 1;
+  return counts;
 }
 
 /** A file's sha256, in hex. */
