@@ -1,6 +1,7 @@
 /** The thread of byte-counter.ts. */
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { setInterval } from 'node:timers';
 import { parentPort, workerData } from 'node:worker_threads';
+import { countingProxy } from '../support/byte-proxy.ts';
 
 const { serverPort, counts } = workerData as {
   readonly serverPort: number;
@@ -8,19 +9,9 @@ const { serverPort, counts } = workerData as {
   readonly counts: BigInt64Array;
 };
 
-const server = createServer((client) => {
-  const upstream = connect({ host: '127.0.0.1', port: serverPort });
-  for (const [index, from, to] of [
-    [0, client, upstream],
-    [1, upstream, client],
-  ] as const) {
-    from.on('data', (chunk) => void Atomics.add(counts, index, BigInt(chunk.length)));
-    from.pipe(to);
-    // A side that is gone takes the other with it: the client sees a lost connection, as without a counter.
-    from.on('error', () => to.destroy());
-    from.on('close', () => to.destroy());
-  }
+const port = await countingProxy(serverPort, (direction, bytes) => {
+  Atomics.add(counts, direction === 'sent' ? 0 : 1, BigInt(bytes));
 });
-server.listen(0, '127.0.0.1', () => {
-  parentPort?.postMessage((server.address() as AddressInfo).port);
-});
+// Until it is terminated.
+setInterval(() => undefined, 1 << 30);
+parentPort?.postMessage(port);

@@ -22,6 +22,8 @@ export async function countBytes(serverPort: number): Promise<ByteCounter> {
       sent: Number(Atomics.exchange(counts, 0, 0n)),
       received: Number(Atomics.exchange(counts, 1, 0n)),
     }),
-    stop: async () => void (await worker.terminate()),
+    stop: async () => {
+      await worker.terminate();
+    },
   };
 }

@@ -12,7 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Build, describeDifference, firstDisagreement } from './difference.ts';
 import { FACTORS, everything, machineOf, pairwise } from './factors.ts';
@@ -157,7 +157,10 @@ async function main(): Promise<number> {
       machine: machineOf(rows[id - 1] ?? []),
       artifacts: Object.fromEntries(artifacts),
     }));
-    writeFileSync(options.json, `${JSON.stringify(record, null, 2)}\n`);
+    writeFileSync(
+      resolve(process.env['BUILD_WORKING_DIRECTORY'] ?? '.', options.json),
+      `${JSON.stringify(record, null, 2)}\n`,
+    );
   }
   const found = firstDisagreement(builds);
   if (found === undefined) {
