@@ -30,7 +30,7 @@ const CLOCKS = [
 export default tseslint.config(
   { ignores: ['node_modules/', 'bazel-*/'] },
   {
-    files: ['tools/**/*.ts', 'test/**/*.ts'],
+    files: ['tools/**/*.ts', 'test/**/*.ts', 'docs/**/*.ts'],
     extends: [...tseslint.configs.strictTypeChecked],
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {

@@ -6,16 +6,12 @@ load("//rules/private:toolchain_repositories.bzl", "toolchain_repositories")
 def _cvm_impl(mctx):
     toolchain_repositories()
     hubs = {}
-
-    # What the root module pins is what it builds; the pins of rules_cvm itself are for its own images.
-    modules = [module for module in mctx.modules if module.is_root and module.tags.pins] or mctx.modules
-    for module in modules:
+    for module in mctx.modules:
         for tag in module.tags.pins:
             if tag.lock.name != LOCK_NAME:
                 fail("cvm.pins: a lock is called %s, found %s" % (LOCK_NAME, tag.lock))
             hubs.setdefault(tag.hub, []).append(tag.lock)
-    for hub, locks in hubs.items():
-        declare_pins(mctx, hub, locks)
+    declare_pins(mctx, hubs)
 
 cvm = module_extension(
     implementation = _cvm_impl,
@@ -24,7 +20,8 @@ cvm = module_extension(
             attrs = {
                 "hub": attr.string(
                     default = "cvm_pins",
-                    doc = "Name of the repository that gives access to what is pinned.",
+                    doc = "Name of the repository that gives access to what is pinned. Modules may share it, as long as their packages have " +
+                          "different paths; a module that others depend on does well to have its own.",
                 ),
                 "lock": attr.label(
                     mandatory = True,

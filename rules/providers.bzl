@@ -18,6 +18,7 @@ def cvm_tree_info(archive):
 
     Args:
       archive: File, a tar
+
     Returns:
       CvmTreeInfo
     """
@@ -42,6 +43,7 @@ def cvm_boot_info(boot_args, firmware, initrd, kernel):
       firmware: File
       initrd: File
       kernel: File
+
     Returns:
       CvmBootInfo
     """
@@ -65,6 +67,7 @@ def cvm_partition_info(archive, kind, root_hash = None):
       archive: File
       kind: boot or root
       root_hash: File, for kind root
+
     Returns:
       CvmPartitionInfo
     """
@@ -95,6 +98,7 @@ def cvm_proposal_info(certificate, request, facts, network):
       request: File, or None
       facts: File
       network: mainnet or dev
+
     Returns:
       CvmProposalInfo
     """
@@ -115,6 +119,7 @@ def cvm_measurements_info(measurements):
 
     Args:
       measurements: File
+
     Returns:
       CvmMeasurementsInfo
     """
@@ -135,6 +140,7 @@ def cvm_update_image_info(image, network):
     Args:
       image: File
       network: mainnet or dev
+
     Returns:
       CvmUpdateImageInfo
     """
@@ -160,6 +166,7 @@ def dstack_bundle_info(folder, tarball, verifier_archive, digest):
       tarball: File
       verifier_archive: File
       digest: File
+
     Returns:
       DstackBundleInfo
     """
@@ -181,6 +188,7 @@ def tdx_measurements_info(registers, explain):
     Args:
       registers: File
       explain: File
+
     Returns:
       TdxMeasurementsInfo
     """

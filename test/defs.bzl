@@ -21,7 +21,6 @@ def folder_test(name, folder, data = [], env = {}, **kwargs):
             exclude = files,
             allow_empty = True,
         ) + [
-            "//:docs/cli.md",
             "//:package-lock.json",
             "//test/nns:sources",
             "//test/repro:sources",

@@ -31,6 +31,7 @@ shared_vectors_repository = repository_rule(
 # is another test run.
 _ORACLE_FOLDERS = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/bin"]
 _ORACLES = [
+    "bash",
     "bsdtar",
     "cat",
     "cpio",
@@ -54,6 +55,7 @@ _ORACLES = [
     "snp-create-id-block",
     "tar",
     "veritysetup",
+    "zsh",
     "zstd",
 ]
 _ORACLE_FILES = [

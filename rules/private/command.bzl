@@ -56,7 +56,7 @@ def _cvm_command_impl(ctx):
     return [DefaultInfo(
         executable = launcher,
         files = depset([launcher]),
-        runfiles = ctx.runfiles(files = [node.binary, ctx.file.bundle] + ctx.files.data).merge(
+        runfiles = ctx.runfiles(files = [node.binary, ctx.file.bundle] + ctx.files.data, transitive_files = node.checked).merge(
             ctx.attr.bundle[DefaultInfo].default_runfiles,
         ),
     )]

@@ -15,6 +15,7 @@ def lock_error(code, message, mend):
       code: UPPER_SNAKE
       message: what is wrong
       mend: what to do about it
+
     Returns:
       struct(code, message, mend)
     """
@@ -120,6 +121,7 @@ def parse_lock(text):
 
     Args:
       text: the file's text, or None when there is no such file
+
     Returns:
       struct(error, network, base, proposal): `error` is None or a `lock_error`, and then the others are None;
       `base` and `proposal` are the decoded objects, `proposal` may be None

@@ -19,6 +19,7 @@ def npm_lock_closure(packages, roots):
     Args:
       packages: the `packages` object of a version 3 package-lock.json
       roots: names of packages that stand at the top of node_modules
+
     Returns:
       a sorted list of keys of `packages`
     """
@@ -53,6 +54,7 @@ def npm_lock_subset(lock, roots, optional = False):
       lock: a decoded version 3 package-lock.json
       roots: names of packages that stand at the top of node_modules
       optional: ask for the roots as optional dependencies: npm's --os and --cpu hold only for those
+
     Returns:
       struct(package_json, package_lock): two JSON texts for `npm ci`
     """

@@ -16,6 +16,7 @@ def npm_attrs(tools):
 
     Args:
       tools: labels of the packages that a rule runs by itself
+
     Returns:
       dict of attributes
     """

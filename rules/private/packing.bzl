@@ -34,6 +34,7 @@ def pack_validated(ctx, verb, progress, arguments = [], inputs = []):
       progress: what a person reads while it runs
       arguments: words of the command's own
       inputs: Files that these name
+
     Returns:
       struct(image, verdict) of Files
     """

@@ -1,7 +1,7 @@
 """From lock files to repositories: what both doors call.
 
-A hub repository holds, for every locked package, aliases `:base` and `:proposal`, and `pins.bzl` with what macros
-need to know while loading. Downloads are `http_file`s beside it.
+A hub repository holds, for every locked package, aliases `:base` and `:proposal`, and `pins.bzl` with what `icos_build`
+needs to know while loading. Downloads are `http_file`s beside it.
 """
 
 load("@bazel_tools//tools/build_defs/repo:http.bzl", "http_file")
@@ -15,6 +15,22 @@ load({rule}, "cvm_lock_error")
 {base}
 {proposal}
 """
+
+_PINS = '''\
+"""What is pinned, by package: for icos_build."""
+
+_PINS = %s
+
+# Labels are made here, so that they lead into this repository wherever they are used.
+PINS = {
+    package: dict(
+        pinned,
+        base_image = Label("//%%s:base" %% pinned["hub_package"]),
+        proposal_files = Label("//%%s:proposal" %% pinned["hub_package"]),
+    )
+    for package, pinned in _PINS.items()
+}
+'''
 
 _ALIAS = """
 alias(
@@ -46,6 +62,17 @@ cvm_lock_error(
 def _alias(name, actual):
     return _ALIAS.format(name = repr(name), actual = repr(actual))
 
+def pins_key(repository, package):
+    """Names a package in `PINS`, whoever looks it up from wherever.
+
+    Args:
+      repository: canonical name of the package's repository; empty for the main one
+      package: the package
+    Returns:
+      string
+    """
+    return "@@%s//%s" % (repository, package)
+
 def _error(name, error):
     return _ERROR.format(
         name = repr(name),
@@ -60,11 +87,12 @@ def pins_content(locks):
     Args:
       locks: list of struct(label, text, files): the lock's Label, its text or None, and the names of the files
         that stand beside it
+
     Returns:
       struct(files, downloads): `files` maps paths in the hub to texts; `downloads` is a list of keyword
       arguments for `http_file`
     """
-    files = {"BUILD.bazel": ""}
+    files = {"BUILD.bazel": 'exports_files(["pins.bzl"])\n'}
     downloads = {}
     pins = {}
     owners = {}
@@ -72,8 +100,8 @@ def pins_content(locks):
         owners.setdefault(item.label.package, []).append(item.label)
     for item in locks:
         package = item.label.package
-        where = "@@%s//%s" % (item.label.workspace_name, package)
-        main = "@@%s" % item.label.workspace_name
+        where = pins_key(item.label.workspace_name, package)
+        main = "@@" + item.label.workspace_name
         lock = parse_lock(item.text)
         if len(owners[package]) > 1:
             # The hub knows packages, not repositories: of two locks neither may win.
@@ -107,7 +135,8 @@ def pins_content(locks):
             proposal = proposal,
         )
         pinned = lock.proposal or {}
-        pins[package] = dict(
+        pins[where] = dict(
+            hub_package = package,
             network = lock.network,
             base_commit = (lock.base or {}).get("commit"),
             base_size = (lock.base or {}).get("size"),
@@ -118,7 +147,7 @@ def pins_content(locks):
             certified_time_ns = pinned.get("certifiedTimeNs"),
             files = [name for name in _proposal_files(pinned) if name in item.files],
         )
-    files["pins.bzl"] = '"""What is pinned, by package."""\n\nPINS = %s\n' % repr(pins)
+    files["pins.bzl"] = _PINS % repr(pins)
     return struct(files = files, downloads = downloads.values())
 
 def _proposal_files(pinned):
@@ -175,18 +204,22 @@ _pins_hub = repository_rule(
     doc = "Writes the hub's files as they were worked out by the module extension.",
 )
 
-def declare_pins(mctx, name, labels):
-    """Declares the hub and its downloads from a module extension.
+def declare_pins(mctx, hubs):
+    """Declares hubs and their downloads from a module extension.
 
     Args:
       mctx: the module extension's context
-      name: the hub's name
-      labels: Labels of lock files, which need not exist
+      hubs: dict from a hub's name to Labels of lock files, which need not exist
     """
-    content = pins_content([_read_lock(mctx, label) for label in labels])
-    for download in content.downloads:
+    downloads = {}
+    for name, labels in hubs.items():
+        content = pins_content([_read_lock(mctx, label) for label in labels])
+        _pins_hub(name = name, files = content.files)
+
+        # Two hubs may pin one base.
+        downloads.update([(download["name"], download) for download in content.downloads])
+    for download in downloads.values():
         http_file(**download)
-    _pins_hub(name = name, files = content.files)
 
 _DOWNLOADS = '''\
 """The downloads that the locks pin, for WORKSPACE.bazel."""

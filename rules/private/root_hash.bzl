@@ -7,6 +7,7 @@ def root_hash_of(ctx):
 
     Args:
       ctx: the rule context
+
     Returns:
       File
     """

@@ -37,7 +37,7 @@ def run_cvm(ctx, noun, verb, progress, inputs, outputs, arguments, bundle = None
     ctx.actions.run(
         executable = node.binary,
         arguments = [words, arguments],
-        inputs = inputs,
+        inputs = depset(inputs, transitive = [node.checked]),
         tools = [bundle],
         outputs = outputs,
         mnemonic = "Cvm" + _camel(noun) + _camel(verb),

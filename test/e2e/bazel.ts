@@ -13,19 +13,25 @@ export interface BazelResult {
 
 export interface BazelOptions {
   readonly env?: Readonly<Record<string, string>>;
+  /** The bazelw to run, for workspaces that have none of their own. */
+  readonly bazelw?: string;
   /** Octal umask for the command. */
   readonly umask?: string;
 }
 
 /** Runs ./bazelw in a workspace. */
 export function bazel(workspace: string, words: readonly string[], options: BazelOptions = {}): BazelResult {
-  const script = `${options.umask === undefined ? '' : `umask ${options.umask}; `}exec ./bazelw "$@"`;
-  const result: SpawnSyncReturns<string> = spawnSync('/bin/sh', ['-c', script, 'sh', ...words], {
-    cwd: workspace,
-    encoding: 'utf8',
-    env: { ...process.env, ...options.env },
-    maxBuffer: 1 << 28,
-  });
+  const script = `${options.umask === undefined ? '' : `umask ${options.umask}; `}exec "$0" "$@"`;
+  const result: SpawnSyncReturns<string> = spawnSync(
+    '/bin/sh',
+    ['-c', script, options.bazelw ?? './bazelw', ...words],
+    {
+      cwd: workspace,
+      encoding: 'utf8',
+      env: { ...process.env, ...options.env },
+      maxBuffer: 1 << 28,
+    },
+  );
   if (result.error !== undefined) throw result.error;
   return { exitCode: result.status ?? -1, output: result.stdout + result.stderr };
 }

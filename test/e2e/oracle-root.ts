@@ -7,10 +7,11 @@ import { ORACLES_REQUIRED } from '../cross/oracle.ts';
 
 const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
 
-/** A root that ./bazelw made with a real kernel in it, undefined where Bazel came another way. */
-const root = globSync(join(cache, 'rules_cvm/bazel-root-*/boot/vmlinuz-*')).map((path) =>
-  dirname(dirname(path)),
-)[0];
+/** A pattern for the roots that ./bazelw makes; there is none where Bazel came another way. */
+export const BAZEL_ROOTS = join(cache, 'rules_cvm/bazel-root-*');
+
+/** A root with a real kernel in it. */
+const root = globSync(join(BAZEL_ROOTS, 'boot/vmlinuz-*')).map((path) => dirname(dirname(path)))[0];
 
 export const REAL_PARTS_MISSING =
   root === undefined ? 'no Bazel root with a kernel (package linux-image-cloud-amd64)' : undefined;
@@ -28,10 +29,10 @@ export function realPart(pattern: string): string {
 /** Whether the root has a program. */
 export const inRoot = (path: string): boolean => root !== undefined && existsSync(join(root, path));
 
-/** How a program of the root is called; the machine's /tmp is its own. */
-function rootWords(command: string, words: readonly string[]): string[] {
+/** How bwrap is called to run a program of a root; the machine's /tmp is its own. */
+export function rootWords(root: string, command: string, words: readonly string[]): string[] {
   return [
-    ...['--bind', root ?? '', '/', '--dev-bind', '/dev', '/dev', '--proc', '/proc', '--bind', '/tmp', '/tmp'],
+    ...['--bind', root, '/', '--dev-bind', '/dev', '/dev', '--proc', '/proc', '--bind', '/tmp', '/tmp'],
     ...['--unshare-pid', '--die-with-parent', '--setenv', 'PATH', '/usr/sbin:/usr/bin:/sbin:/bin'],
     ...['--setenv', 'LC_ALL', 'C', '--', command, ...words],
   ];
@@ -39,7 +40,7 @@ function rootWords(command: string, words: readonly string[]): string[] {
 
 /** Runs a program of the root to its end. */
 export function runInRoot(command: string, words: readonly string[]): void {
-  execFileSync('bwrap', rootWords(command, words), {
+  execFileSync('bwrap', rootWords(root ?? '', command, words), {
     stdio: ['ignore', 'ignore', 'inherit'],
     timeout: 300_000,
   });
@@ -47,7 +48,7 @@ export function runInRoot(command: string, words: readonly string[]): void {
 
 /** Starts a program of the root. */
 export function startInRoot(command: string, words: readonly string[]): { stop(): Promise<void> } {
-  const child = spawn('bwrap', rootWords(command, words), { stdio: 'ignore' });
+  const child = spawn('bwrap', rootWords(root ?? '', command, words), { stdio: 'ignore' });
   const ended = once(child, 'exit');
   return {
     stop: async () => {

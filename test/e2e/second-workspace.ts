@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
-import { copyCheckout } from '../support/checkout.ts';
+import { checkoutFiles, copyCheckout } from '../support/checkout.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -19,7 +19,7 @@ export default function setup(project: TestProject): () => void {
   const here = execFileSync('git', ['rev-parse', '--show-toplevel'], { encoding: 'utf8' }).trim();
   const parent = mkdtempSync(join(tmpdir(), 'cvm-e2e-'));
   const second = join(parent, 'a second folder');
-  copyCheckout(here, second, 0o022);
+  copyCheckout(here, checkoutFiles(here), second, 0o022);
   project.provide('here', here);
   project.provide('second', second);
   return () => {

@@ -15,6 +15,18 @@ const COMMANDS: readonly CommandEntry[] = [
     summary: 'answer like a replica of the dev network, on this machine only',
     load: () => import('./commands/serve.ts'),
   },
+  {
+    noun: 'release',
+    verb: 'create',
+    summary: 'rehearse a release with images of the dev network: NOT FOR PRODUCTION',
+    load: () => import('./commands/release-create.ts'),
+  },
+  {
+    noun: 'release',
+    verb: 'publish',
+    summary: 'publish a rehearsed release to this machine: NOT FOR PRODUCTION',
+    load: () => import('./commands/release-publish.ts'),
+  },
 ];
 
 await main(

@@ -1,6 +1,7 @@
 """The development NNS as a rule: proposals signed at build time with a key that everyone knows."""
 
 load("//rules:providers.bzl", "CvmMeasurementsInfo", "CvmPartitionInfo")
+load("//rules/private:release.bzl", "CVM_RELEASE_ATTRS", "cvm_release_impl")
 load("//rules/private:run_cvm.bzl", "CVM_TOOLCHAINS", "run_cvm")
 
 def _dev_nns_proposal_impl(ctx):
@@ -44,4 +45,20 @@ dev_nns_proposal = rule(
     doc = """Makes an executed BlessAlternativeGuestOsVersion proposal of the dev network.
 
 Makes `<name>/<id>.cbor` and `<name>/<id>.request.cbor`. Only the dev root key vouches for them.""",
+)
+
+def _dev_release_rehearsal_impl(ctx):
+    return cvm_release_impl(ctx, bundle = ctx.file._cvm_dev)
+
+dev_release_rehearsal = rule(
+    implementation = _dev_release_rehearsal_impl,
+    attrs = dict(
+        CVM_RELEASE_ATTRS,
+        _cvm_dev = attr.label(default = "//test/nns:cvm-dev.mjs", allow_single_file = True, cfg = "exec"),
+    ),
+    toolchains = CVM_TOOLCHAINS,
+    doc = """Takes the steps of cvm_release, gate and all, with images of the dev network.
+
+Makes a folder called `<name>` that says that it is NOT FOR PRODUCTION: in a file of that name, in its provenance and in its bill of
+materials. `cvm release verify` takes it with `--network dev` alone; `cvm release publish` does not take it.""",
 )

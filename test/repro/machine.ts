@@ -67,7 +67,10 @@ const SERVER_HEAP = '--host_jvm_args=-Xmx1g';
 export interface Job {
   readonly machine: Machine;
   readonly means: Means;
-  /** The checkout to build. */
+  /** The checkout to build a copy of, and its files. */
+  readonly source: string;
+  readonly files: readonly string[];
+  /** Where node_modules are, for ./bazelw. */
   readonly workspace: string;
   /** An empty folder of this build's own, which others may enter. */
   readonly place: string;
@@ -78,12 +81,12 @@ export interface Job {
  *
  * @throws Error when the build fails, with the end of its log
  */
-export async function buildOn({ machine, means, workspace, place }: Job): Promise<Built> {
+export async function buildOn({ machine, means, source, files, workspace, place }: Job): Promise<Built> {
   const start = performance.now();
   const checkout = join(place, machine.folder);
   const home = join(place, 'home');
   const user = machine.user !== 'caller' && means.user === true ? Number(machine.user) : undefined;
-  copyCheckout(workspace, checkout, Number.parseInt(machine.umask, 8));
+  copyCheckout(source, files, checkout, Number.parseInt(machine.umask, 8));
   // ./bazelw makes it, unless it is called inside the root that it made.
   const modules = join(workspace, 'node_modules');
   if (process.env['CVM_BAZELW_MOUNTS'] === undefined) symlinkSync(modules, join(checkout, 'node_modules'));

@@ -14,6 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { checkoutFiles, copyCheckout } from '../support/checkout.ts';
 import { type Build, describeDifference, firstDisagreement } from './difference.ts';
 import { FACTORS, everything, machineOf, pairwise } from './factors.ts';
 import { type Built, type Means, buildOn, findMeans } from './machine.ts';
@@ -51,6 +52,10 @@ if (missing.length > 0 && process.env['CVM_REQUIRE_ORACLES'] === '1') throw new 
 const scratch = mkdtempSync(join(tmpdir(), 'cvm-repro-'));
 // Others build below it.
 chmodSync(scratch, 0o755);
+// Whoever goes on editing meanwhile changes none of the builds.
+const files = checkoutFiles(workspace);
+const source = join(scratch, 'source');
+copyCheckout(workspace, files, source, 0o022);
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 /** A finished build whose artifacts were kept. */
@@ -64,7 +69,7 @@ async function buildRow(id: number, row: readonly (0 | 1)[]): Promise<Row> {
   const place = join(scratch, `${id}`);
   mkdirSync(place);
   chmodSync(place, 0o755);
-  const built = await buildOn({ machine, means, workspace: workspace as string, place });
+  const built = await buildOn({ machine, means, source, files, workspace: workspace as string, place });
   demandSeen(built, row, means, id);
   if (built.artifacts.size === 0) throw new Error(`build ${id} made no artifacts`);
   for (const [name, { path }] of built.artifacts) copyFileSync(path, keptPath(id, name));

@@ -47,6 +47,7 @@ def expect(law, found, expected):
       law: what must hold, in words
       found: what the code under test gave
       expected: what it must give
+
     Returns:
       struct(law, found, expected)
     """

@@ -2,19 +2,22 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/**
- * Copies what git tracks or would track into another folder, as `git clone` under a umask would leave it.
- */
-export function copyCheckout(from: string, to: string, umask: number): void {
+/** What git tracks or would track in a workspace. */
+export function checkoutFiles(workspace: string): readonly string[] {
   const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
-    cwd: from,
+    cwd: workspace,
     encoding: 'utf8',
   });
+  return listed.split('\0').filter((name) => name !== '');
+}
+
+/** Copies files of a workspace into another folder, with the modes that `git clone` under a umask would leave. */
+export function copyCheckout(from: string, files: readonly string[], to: string, umask: number): void {
   const folder = (path: string): void => {
     if (path !== to) folder(dirname(path));
     if (mkdirSync(path, { recursive: true }) !== undefined) chmodSync(path, 0o777 & ~umask);
   };
-  for (const name of listed.split('\0').filter((name) => name !== '')) {
+  for (const name of files) {
     const target = join(to, name);
     folder(dirname(target));
     copyFileSync(join(from, name), target);

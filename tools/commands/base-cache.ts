@@ -6,7 +6,8 @@ import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { copyFile, mkdir, open, rename, rm, symlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { CHUNK_BYTES, chunks } from '../bytes/source.ts';
+import { identityOf, type FileIdentity } from '../bytes/digest.ts';
+import { CHUNK_BYTES } from '../bytes/source.ts';
 import { usageError } from '../errors.ts';
 import type { PartialFile } from '../update/release-download.ts';
 import type { Io } from './command.ts';
@@ -31,19 +32,11 @@ export function baseFileName(commit: string): string {
   return `update-img-${commit}.tar.zst`;
 }
 
-export interface FileIdentity {
-  /** 64 lower-case hex digits. */
-  readonly sha256: string;
-  readonly size: number;
-}
-
-/** A file's sha256, in hex. @throws CvmError usage FILE_NOT_FOUND | FILE_ACCESS */
+/** A file's sha256 and size. @throws CvmError usage FILE_NOT_FOUND | FILE_ACCESS */
 export function fileSha256(path: string): FileIdentity {
   const file = openFile(path);
   try {
-    const hash = createHash('sha256');
-    for (const chunk of chunks(file)) hash.update(chunk);
-    return { sha256: hash.digest('hex'), size: file.sizeBytes };
+    return identityOf(file);
   } finally {
     file.close();
   }

@@ -145,6 +145,12 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
   },
   {
     noun: 'guestos',
+    verb: 'report',
+    summary: 'write a page that says what an image is, and what was verified of it',
+    load: () => import('./guestos-report.ts'),
+  },
+  {
+    noun: 'guestos',
     verb: 'root-partition',
     summary: 'write a root partition with its hash tree from a tree',
     load: () => import('./guestos-root-partition.ts'),
@@ -280,6 +286,18 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     verb: 'verify',
     summary: 'verify a certified proposal and show what it proves',
     load: () => import('./proposal-verify.ts'),
+  },
+  {
+    noun: 'release',
+    verb: 'create',
+    summary: 'gate images of mainnet and put them into a release with proof of how they were built',
+    load: () => import('./release-create.ts'),
+  },
+  {
+    noun: 'release',
+    verb: 'verify',
+    summary: 'verify a release: what a reviewer runs',
+    load: () => import('./release-verify.ts'),
   },
   {
     noun: 'snp',

@@ -52,6 +52,7 @@ export const command: Command = {
     {
       flags: '--ovmf-variant <variant>',
       description: `event layout of the TDX firmware: ${OVMF_VARIANTS.join(', ')}`,
+      values: OVMF_VARIANTS,
       required: true,
     },
     { flags: '--git-revision <commit>', description: '40 hex digits', defaultValue: UNKNOWN_REVISION },

@@ -12,7 +12,12 @@ export const command: Command = {
     'bios-sev; SEV-SNP takes it and falls back to bios.',
   arguments: [{ name: '<bundle>', description: 'folder or archive of an image' }],
   options: [
-    { flags: '--platform <platform>', description: PLATFORMS.join(' or '), required: true },
+    {
+      flags: '--platform <platform>',
+      description: PLATFORMS.join(' or '),
+      required: true,
+      values: PLATFORMS,
+    },
     { flags: '--json', description: 'print one JSON object, also for errors' },
   ],
   async run([path = ''], options, io) {

@@ -16,7 +16,11 @@ export const command: Command = {
   arguments: [{ name: '<bundle>', description: 'folder, NAME.tar.gz or mr_<digest>.tar.gz' }],
   options: [
     { flags: '--os-image-hash <hex>', description: 'the digest that the bundle must have' },
-    { flags: '--role <role>', description: `by whose rules: ${BUNDLE_ROLES.join(', ')}` },
+    {
+      flags: '--role <role>',
+      description: `by whose rules: ${BUNDLE_ROLES.join(', ')}`,
+      values: BUNDLE_ROLES,
+    },
     { flags: '--json', description: 'print one JSON object, also for errors' },
   ],
   async run([path = ''], options, io) {

@@ -32,7 +32,12 @@ export const command: Command = {
   options: [
     { flags: '--cpus <n>', description: 'vCPUs', required: true },
     { flags: '--memory <size>', description: 'bytes, or with K, M, G, T', required: true },
-    { flags: '--platform <platform>', description: PLATFORMS.join(' or '), defaultValue: 'tdx' },
+    {
+      flags: '--platform <platform>',
+      description: PLATFORMS.join(' or '),
+      defaultValue: 'tdx',
+      values: PLATFORMS,
+    },
     { flags: '--vcpu-type <name>', description: 'QEMU CPU model (sev-snp)', defaultValue: 'EPYC-v4' },
     ...SHAPE_OPTIONS,
     { flags: '--image <name>', description: 'image name; the folder’s when absent' },

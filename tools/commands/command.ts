@@ -9,6 +9,8 @@ export interface OptionSpec {
   /** May be given more than once; the value is then an array of strings. */
   readonly repeatable?: boolean;
   readonly defaultValue?: string;
+  /** The words that it takes, where it takes no others: what a shell offers. */
+  readonly values?: readonly string[];
 }
 
 export interface ArgumentSpec {

@@ -21,6 +21,7 @@ export const NETWORK_OPTION: OptionSpec = {
   flags: '--network <name>',
   description: `whose root key decides: ${NETWORK_NAMES.join(' or ')}`,
   defaultValue: 'mainnet',
+  values: NETWORK_NAMES,
 };
 
 export const CHIP_ID_OPTION: OptionSpec = {

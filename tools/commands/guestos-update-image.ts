@@ -1,7 +1,6 @@
-import { sourceFromBytes } from '../bytes/source.ts';
 import { utf8Bytes } from '../bytes/text.ts';
 import { UPDATE_IMAGE_MEMBERS } from '../guestos/layout.ts';
-import { archiveVersion, packingVerdictJson, validatePacking } from '../guestos/packing.ts';
+import { archiveVersion, packingVerdictJson, updateImageMembers, validatePacking } from '../guestos/packing.ts';
 import { writeSparseTar } from '../tar/sparse.ts';
 import type { Command } from './command.ts';
 import { resolvePath, writeFileWhole } from './files.ts';
@@ -29,12 +28,7 @@ export const command: Command = {
     );
     const output = resolvePath(io, requiredText(options, 'output'));
     await withPartitions(options, io, async (boot, root) => {
-      const [bootName, rootName, versionName] = UPDATE_IMAGE_MEMBERS;
-      const archive = writeSparseTar([
-        { name: bootName, source: boot },
-        { name: rootName, source: root },
-        { name: versionName, source: sourceFromBytes(utf8Bytes(version)) },
-      ]);
+      const archive = writeSparseTar(updateImageMembers(boot, root, version));
       let verdict = '';
       await writeZstdFile(output, archive, async (written) => {
         verdict = packingVerdictJson(await validateArchive(written, checks));

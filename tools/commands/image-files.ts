@@ -4,7 +4,7 @@
  */
 import { closeSync, ftruncateSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { sourceFromBytes, type ByteSource, type Extent } from '../bytes/source.ts';
+import { readAll, sourceFromBytes, type ByteSource, type Extent } from '../bytes/source.ts';
 import { showRaw, type RawText } from '../bytes/text.ts';
 import { dataRuns } from '../bytes/zero-blocks.ts';
 import { formatError, usageError } from '../errors.ts';
@@ -101,6 +101,28 @@ export async function hasMember(
   const opened = await openDecompressed(path, options);
   try {
     return isTar(opened) && imageMembers(opened).has(member);
+  } finally {
+    opened.close();
+  }
+}
+
+/**
+ * A small member of an image's archive that is no image itself, by its base name; undefined when the file is no archive or has none.
+ * @throws CvmError format SOURCE_TOO_LARGE, those of zstd and tar
+ */
+export async function readSmallMember(
+  path: string,
+  name: string,
+  limitBytes: number,
+): Promise<Uint8Array | undefined> {
+  const opened = await openDecompressed(path);
+  try {
+    if (!isTar(opened)) return undefined;
+    for (const member of readTar(opened)) {
+      if (member.type === 'file' && baseName(member.name) === name)
+        return readAll(member.content, limitBytes, name).slice();
+    }
+    return undefined;
   } finally {
     opened.close();
   }

@@ -9,7 +9,7 @@ import { measureBootPartition, requireBootVersion, type MeasurePlan } from '../g
 import type { LaunchMeasurement } from '../guestos/measurements.ts';
 import { describeOverlap, overlapOf } from '../guestos/overlap.ts';
 import { validateGuestOs } from '../guestos/validate.ts';
-import { diffLines } from '../lock/line-diff.ts';
+import { diffLines } from '../bytes/line-diff.ts';
 import {
   isBaseUrl,
   parseLock,

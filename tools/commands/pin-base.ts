@@ -1,6 +1,7 @@
 /** The base release of a pin: found in the cache, taken from a file, or downloaded; believed by its sha256 alone. */
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import type { FileIdentity } from '../bytes/digest.ts';
 import { showText } from '../bytes/text.ts';
 import { CvmError, mismatchError, type Fact } from '../errors.ts';
 import type { BaseFile } from '../lock/lock.ts';
@@ -20,7 +21,6 @@ import {
   fileSha256,
   nameWhole,
   PartFile,
-  type FileIdentity,
 } from './base-cache.ts';
 import type { Io } from './command.ts';
 import { ProgressLine } from './progress-line.ts';

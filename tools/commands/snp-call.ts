@@ -16,7 +16,7 @@ export const PEER = 'sev-snp-measure';
 
 /** What says which guest is measured: the flags of sev-snp-measure 0.0.13, and what it has none for. */
 export const CALL_OPTIONS: readonly OptionSpec[] = [
-  { flags: '--mode <mode>', description: MODES.join(', ') },
+  { flags: '--mode <mode>', description: MODES.join(', '), values: MODES },
   { flags: '--ovmf <path>', description: 'OVMF firmware to measure' },
   { flags: '--vcpus <n>', description: 'vCPUs present at launch; a list such as 1,2,4,8-64 measures each' },
   {
@@ -27,7 +27,7 @@ export const CALL_OPTIONS: readonly OptionSpec[] = [
   { flags: '--vcpu-family <n>', description: 'with --vcpu-model and --vcpu-stepping instead of a model' },
   { flags: '--vcpu-model <n>', description: 'CPU model number' },
   { flags: '--vcpu-stepping <n>', description: 'CPU stepping number' },
-  { flags: '--vmm-type <type>', description: VMM_TYPES.join(', '), defaultValue: 'QEMU' },
+  { flags: '--vmm-type <type>', description: VMM_TYPES.join(', '), defaultValue: 'QEMU', values: VMM_TYPES },
   { flags: '--kernel <path>', description: 'kernel that the VMM loads' },
   { flags: '--initrd <path>', description: 'initrd that the VMM loads' },
   { flags: '--append <text>', description: 'kernel command line; several measure each', repeatable: true },

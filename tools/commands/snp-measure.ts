@@ -42,6 +42,7 @@ const OPTIONS: readonly OptionSpec[] = [
     flags: '--output-format <format>',
     description:
       'hex (the default for one digest), base64, table (the default for many), or measurements: launch-measurements.json',
+    values: FORMATS,
   },
   OUT_FILE_OPTION,
   { flags: '--dump-vmsa', description: 'write vmsa0.bin, vmsa1.bin, … into the current directory' },

@@ -7,6 +7,18 @@ export const COMMANDS: readonly CommandEntry[] = [
   ...BUILD_COMMANDS,
   ...SIGN_COMMANDS,
   {
+    noun: 'completion',
+    verb: 'bash',
+    summary: 'print the completion script for bash',
+    load: () => import('./completion-bash.ts'),
+  } satisfies CommandEntry,
+  {
+    noun: 'completion',
+    verb: 'zsh',
+    summary: 'print the completion script for zsh',
+    load: () => import('./completion-zsh.ts'),
+  } satisfies CommandEntry,
+  {
     noun: 'coconut',
     verb: 'build',
     summary: 'build and measure the IGVM files of COCONUT-SVSM recipes',
@@ -35,6 +47,12 @@ export const COMMANDS: readonly CommandEntry[] = [
     verb: 'show',
     summary: 'show everything that a certified answer says about a proposal',
     load: () => import('./proposal-show.ts'),
+  } satisfies CommandEntry,
+  {
+    noun: 'release',
+    verb: 'publish',
+    summary: 'publish a release that verifies',
+    load: () => import('./release-publish.ts'),
   } satisfies CommandEntry,
   {
     noun: 'vmgs',

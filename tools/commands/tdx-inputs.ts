@@ -23,6 +23,7 @@ export const ACPI_OPTIONS: readonly OptionSpec[] = [
 export const VARIANT_OPTION: OptionSpec = {
   flags: '--ovmf-variant <variant>',
   description: `instead of what the chain says: ${OVMF_VARIANTS.join(', ')}`,
+  values: OVMF_VARIANTS,
 };
 
 const BLOB_LIMIT_BYTES = 16 << 20;

@@ -68,6 +68,18 @@ export async function writeTreeToFolder(
   folder: string,
   owners: boolean,
 ): Promise<NotKept> {
+  return await writeFolderWhole(folder, (partial) => fill(entries, partial, owners));
+}
+
+/**
+ * Fills a folder that does not exist yet or is empty, whole or not at all: beside it, and renamed onto it when complete.
+ * @param write fills the folder whose path it is given, which only its owner may enter
+ * @throws CvmError usage OUTPUT_NOT_EMPTY | OUTPUT_WRITE, and what `write` throws
+ */
+export async function writeFolderWhole<T>(
+  folder: string,
+  write: (partial: string) => Promise<T>,
+): Promise<T> {
   const target = checkEmpty(folder);
   const partial = attempt(folder, () => {
     mkdirSync(dirname(target), { recursive: true });
@@ -75,9 +87,9 @@ export async function writeTreeToFolder(
   });
   addPendingFile(partial);
   try {
-    const notKept = await fill(entries, partial, owners);
+    const result = await write(partial);
     attempt(folder, () => renameSync(partial, target));
-    return notKept;
+    return result;
   } catch (error) {
     rmSync(partial, { recursive: true, force: true });
     throw error;

@@ -6,6 +6,8 @@ import type { Io, OptionSpec, OptionValues } from './command.ts';
 import { resolvePath } from './files.ts';
 import { flagOption, optionFlag, parseDecimal, textOption } from './options.ts';
 
+const SHARE_MODES = ['9p', 'vvfat', 'vhd'] as const;
+
 /** The shape of a VM, as the VMM's own options have it. */
 export const SHAPE_OPTIONS: readonly OptionSpec[] = [
   {
@@ -24,10 +26,9 @@ export const SHAPE_OPTIONS: readonly OptionSpec[] = [
   { flags: '--nics <n>', description: 'network interfaces', defaultValue: '1' },
   { flags: '--verity-volumes <n>', description: 'further verity volumes', defaultValue: '0' },
   { flags: '--hotplug-off', description: 'ACPI hotplug is off' },
-  { flags: '--share-mode <mode>', description: '9p, vvfat or vhd', defaultValue: '9p' },
+  { flags: '--share-mode <mode>', description: '9p, vvfat or vhd', defaultValue: '9p', values: SHARE_MODES },
 ];
 
-const SHARE_MODES = ['9p', 'vvfat', 'vhd'] as const;
 const U32_MAX = 2 ** 32 - 1;
 const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
 

@@ -16,8 +16,8 @@ import { openFile, resolvePath } from './files.ts';
 import { parseDecimal, textOption } from './options.ts';
 
 export const MARKER_OPTIONS: readonly OptionSpec[] = [
-  { flags: '--provisioner <name>', description: PROVISIONERS.join(', ') },
-  { flags: '--reason <name>', description: REASONS.join(', ') },
+  { flags: '--provisioner <name>', description: PROVISIONERS.join(', '), values: PROVISIONERS },
+  { flags: '--reason <name>', description: REASONS.join(', '), values: REASONS },
   { flags: '--tpm-version <text>', description: 'version of the TPM specification' },
   { flags: '--tpm-nvram-size <bytes>', description: 'size of the vTPM blob of a new store' },
   {

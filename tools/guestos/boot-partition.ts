@@ -2,10 +2,16 @@ import { readAll, type ByteSource } from '../bytes/source.ts';
 import { rawFromUtf8, utf8FromBytes, type RawText } from '../bytes/text.ts';
 import { formatError, mismatchError } from '../errors.ts';
 import { DEFAULT_GUEST_FEATURES } from '../snp/guest-features.ts';
-import { prepareSnpLaunch } from '../snp/launch-digest.ts';
+import { prepareSnpLaunch, type SnpConfiguration, type SnpLaunch } from '../snp/launch-digest.ts';
 import { vcpuTypeSignature } from '../snp/vcpu-types.ts';
 import type { TreeEntry } from '../tree/entry.ts';
-import { parseBootArgs, teeCommandLines, type BootArgs } from './boot-args.ts';
+import {
+  parseBootArgs,
+  teeCommandLines,
+  type BootArgs,
+  type Slot,
+  type SlotCommandLine,
+} from './boot-args.ts';
 import { BOOT_FILES } from './layout.ts';
 import type { LaunchMeasurement } from './measurements.ts';
 
@@ -88,32 +94,73 @@ export interface MeasurePlan {
   readonly vcpuTypes: readonly string[];
 }
 
+/** A launch digest with all that it was computed for. */
+export interface BootLaunch extends LaunchMeasurement {
+  readonly kernelCmdline: string;
+  readonly vcpuType: string;
+  readonly vcpus: number;
+  readonly slot: Slot;
+}
+
+/** The files and command lines of a boot partition, prepared to be measured under any plan. */
+export interface PreparedBoot {
+  readonly cmdlines: readonly SlotCommandLine[];
+  readonly launch: SnpLaunch;
+}
+
 /**
- * The launch digests with which a boot partition can start an SEV-SNP guest under QEMU: each CPU type with each vCPU count,
- * each of them with the command line of slot A, then B. Firmware, kernel and initrd are hashed once.
- *
- * @throws CvmError usage VCPU_TYPE_UNKNOWN | VCPU_COUNT; format of the files, of boot_args and of the firmware (OVMF_*)
+ * Reads what direct boot measures; firmware, kernel and initrd are hashed once.
+ * @throws CvmError format of the files, of boot_args and of the firmware (OVMF_*)
  */
-export function measureBootPartition(tree: BootTree, plan: MeasurePlan): LaunchMeasurement[] {
+export function prepareBoot(tree: BootTree): PreparedBoot {
   const cmdlines = teeCommandLines(readBootArgs(tree));
   const launch = prepareSnpLaunch({
     firmware: bootFile(tree, BOOT_FILES.firmware),
     kernel: bootFile(tree, BOOT_FILES.kernel),
     initrd: bootFile(tree, BOOT_FILES.initrd),
   });
+  return { cmdlines, launch };
+}
+
+/** How a node of GuestOS starts its guest: the same for every measurement, planned or explained. */
+export function launchConfiguration(vcpuType: string, vcpus: number, cmdline: string): SnpConfiguration {
+  return {
+    append: cmdline,
+    vcpus,
+    vcpuSig: vcpuTypeSignature(vcpuType),
+    guestFeatures: DEFAULT_GUEST_FEATURES,
+    vmmType: 'QEMU',
+  };
+}
+
+/**
+ * The digests of a prepared boot partition: each CPU type with each vCPU count, each of them with the command line of slot
+ * A, then B.
+ * @throws CvmError usage VCPU_TYPE_UNKNOWN | VCPU_COUNT
+ */
+export function bootLaunches({ cmdlines, launch }: PreparedBoot, plan: MeasurePlan): BootLaunch[] {
   return plan.vcpuTypes.flatMap((vcpuType) =>
     plan.vcpus.flatMap((vcpus) =>
-      cmdlines.map(({ cmdline }) => ({
-        measurement: launch.predict({
-          append: cmdline,
-          vcpus,
-          vcpuSig: vcpuTypeSignature(vcpuType),
-          guestFeatures: DEFAULT_GUEST_FEATURES,
-          vmmType: 'QEMU',
-        }),
+      cmdlines.map(({ slot, cmdline }) => ({
+        measurement: launch.predict(launchConfiguration(vcpuType, vcpus, cmdline)),
         kernelCmdline: cmdline,
         vcpuType,
+        vcpus,
+        slot,
       })),
     ),
   );
+}
+
+/**
+ * The launch digests with which a boot partition can start an SEV-SNP guest under QEMU, in the order of {@link bootLaunches}.
+ *
+ * @throws CvmError usage VCPU_TYPE_UNKNOWN | VCPU_COUNT; format of the files, of boot_args and of the firmware (OVMF_*)
+ */
+export function measureBootPartition(tree: BootTree, plan: MeasurePlan): LaunchMeasurement[] {
+  return bootLaunches(prepareBoot(tree), plan).map(({ measurement, kernelCmdline, vcpuType }) => ({
+    measurement,
+    kernelCmdline,
+    vcpuType,
+  }));
 }

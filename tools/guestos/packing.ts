@@ -1,14 +1,15 @@
-import { sliceSource, type ByteSource } from '../bytes/source.ts';
+import { sliceSource, sourceFromBytes, type ByteSource } from '../bytes/source.ts';
 import { bytesToHex } from '../bytes/hex.ts';
-import { utf8FromBytes, jsonText } from '../bytes/text.ts';
+import { utf8Bytes, utf8FromBytes, jsonText } from '../bytes/text.ts';
 import { formatError, mismatchError, usageError } from '../errors.ts';
 import { openExt4 } from '../ext4/reader.ts';
 import type { NetworkName } from '../nns/networks.ts';
 import { verifyProposal } from '../proposal/verify.ts';
+import type { SparseMember } from '../tar/sparse.ts';
 import { verifyVerity } from '../verity/verify.ts';
 import { commandLines, rootHashesOf, teeCommandLines } from './boot-args.ts';
 import { measureBootPartition, readBootArgs, readBootProposal, type MeasurePlan } from './boot-partition.ts';
-import { DEV_VERSION_SUFFIX, ROOT_HASH_OFFSET } from './layout.ts';
+import { DEV_VERSION_SUFFIX, ROOT_HASH_OFFSET, UPDATE_IMAGE_MEMBERS } from './layout.ts';
 import { validateGuestOs, type Verdict } from './validate.ts';
 
 export interface PackingInput extends MeasurePlan {
@@ -48,17 +49,9 @@ export interface ReleaseVerdict {
 export function validatePacking(input: PackingInput): Verdict | ReleaseVerdict {
   const boot = openExt4(input.boot);
   const certificate = readBootProposal(boot);
-  const rootHash = verifyRoot(input.root);
+  const { rootHash } = verifyRootPartition(input.root);
   if (certificate === undefined) {
-    if (input.request !== undefined || (input.chipIds ?? []).length > 0) {
-      throw usageError(
-        'PROPOSAL_ABSENT',
-        'a request or a chip id was given, but the boot partition holds no proposal',
-        {
-          mend: 'give the boot partition of the recovery image, or leave both out',
-        },
-      );
-    }
+    requireNothingOfProposal(input);
     return validateRelease(readBootArgs(boot), rootHash, input.network);
   }
   const facts = verifyProposal({
@@ -78,10 +71,37 @@ export function validatePacking(input: PackingInput): Verdict | ReleaseVerdict {
 }
 
 /**
+ * Refuses what only goes with a proposal, for a boot partition without one.
+ * @throws CvmError usage PROPOSAL_ABSENT
+ */
+export function requireNothingOfProposal({
+  request,
+  chipIds = [],
+}: Pick<PackingInput, 'request' | 'chipIds'>): void {
+  if (request === undefined && chipIds.length === 0) return;
+  throw usageError(
+    'PROPOSAL_ABSENT',
+    'a request or a chip id was given, but the boot partition holds no proposal',
+    {
+      mend: 'give the boot partition of the recovery image, or leave both out',
+    },
+  );
+}
+
+/** What a root partition proved to be. */
+export interface VerifiedRoot {
+  /** 64 lower-case hex digits. */
+  readonly rootHash: string;
+  /** How much of the partition, from its start on, the root hash stands for. */
+  readonly coveredBytes: number;
+  readonly filesystemBytes: number;
+}
+
+/**
  * The root hash of a root partition, recomputed from all its data, of which its file system must be part.
  * @throws CvmError mismatch ROOT_NOT_COVERED, and those of `verifyVerity` and `openExt4`
  */
-function verifyRoot(root: ByteSource): string {
+export function verifyRootPartition(root: ByteSource): VerifiedRoot {
   const { rootHash, parameters } = verifyVerity(root, ROOT_HASH_OFFSET);
   const coveredBytes = parameters.dataBlocks * parameters.dataBlockBytes;
   const { info } = openExt4(sliceSource(root, 0, ROOT_HASH_OFFSET));
@@ -94,10 +114,14 @@ function verifyRoot(root: ByteSource): string {
       mend: 'make the hash tree over the whole file system',
     });
   }
-  return bytesToHex(rootHash);
+  return { rootHash: bytesToHex(rootHash), coveredBytes, filesystemBytes: info.sizeBytes };
 }
 
-function validateRelease(
+/**
+ * The decision on a boot partition without a proposal.
+ * @throws CvmError format BOOT_ARGS_*; mismatch BOOT_ARGS_ROOT_HASH
+ */
+export function validateRelease(
   args: ReturnType<typeof readBootArgs>,
   rootHash: string,
   network: NetworkName,
@@ -129,6 +153,16 @@ function validateRelease(
       },
     ],
   };
+}
+
+/** The members of an update image, in their order. @param version as of {@link archiveVersion} */
+export function updateImageMembers(boot: ByteSource, root: ByteSource, version: string): SparseMember[] {
+  const [bootName, rootName, versionName] = UPDATE_IMAGE_MEMBERS;
+  return [
+    { name: bootName, source: boot },
+    { name: rootName, source: root },
+    { name: versionName, source: sourceFromBytes(utf8Bytes(version)) },
+  ];
 }
 
 const VERSION = /^[0-9A-Za-z][0-9A-Za-z._+-]{0,127}$/;

@@ -255,10 +255,14 @@ async function beginAt({ status, headers }: Response, part: PartialFile): Promis
 }
 
 /** Waits for a step of the transfer, but not for ever. @throws CvmError network RELEASE_STALLED */
-async function beforeStall<T>({ wait, signal }: ReleaseDownloadOptions, step: Promise<T>): Promise<T> {
+export async function beforeStall<T>(
+  { wait, signal }: Pick<ReleaseDownloadOptions, 'wait' | 'signal'>,
+  step: Promise<T>,
+  patienceMs = STALL_MS,
+): Promise<T> {
   const settled = new AbortController();
-  const stalled = wait(STALL_MS, AbortSignal.any([signal, settled.signal])).then(() => {
-    throw networkError('RELEASE_STALLED', `nothing arrived for ${STALL_MS / 1000} s`);
+  const stalled = wait(patienceMs, AbortSignal.any([signal, settled.signal])).then(() => {
+    throw networkError('RELEASE_STALLED', `nothing arrived for ${patienceMs / 1000} s`);
   });
   // Whichever comes second is of no interest any more.
   stalled.catch(() => undefined);
@@ -270,7 +274,8 @@ async function beforeStall<T>({ wait, signal }: ReleaseDownloadOptions, step: Pr
   }
 }
 
-function retryAfterMs(headers: Headers): number {
+/** `Retry-After` in seconds; 0 when it is not said so. */
+export function retryAfterMs(headers: Headers): number {
   const text = headers.get('retry-after');
   return text !== null && /^[0-9]{1,6}$/.test(text) ? Number(text) * 1000 : 0;
 }

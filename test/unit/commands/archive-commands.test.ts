@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { sourceFromBytes } from '../../../tools/bytes/source.ts';
 import type { OptionValues } from '../../../tools/commands/command.ts';
@@ -39,6 +40,15 @@ describe('cvm tree tar', () => {
       { path: 'etc/also', type: 'file', mode: 0o640, gid: 4, mtimeSec: 0 },
       { path: 'etc/version', type: 'hardlink', linkPath: 'etc/also' },
     ]);
+  });
+
+  test('with --gzip the same archive as one gzip member that tells neither name nor time', async () => {
+    const folder = inputs();
+    await runCommand(treeTar, folder, [], GOOD);
+    await runCommand(treeTar, folder, [], { ...GOOD, output: 'out.gz', gzip: true });
+    const member = readFileSync(join(folder, 'out.gz'));
+    expect(member.subarray(0, 10).toString('hex')).toBe('1f8b08000000000000ff');
+    expect(gunzipSync(member).equals(readFileSync(join(folder, 'out')))).toBe(true);
   });
 
   test.each<[string, OptionValues, string]>([

@@ -1,16 +1,6 @@
-import { readFileSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { BUILD_COMMANDS } from '../../../tools/commands/build-table.ts';
 import { COMMANDS } from '../../../tools/commands/table.ts';
-import { cliDocs } from '../../support/cli-docs.ts';
-
-const file = new URL('../../../docs/cli.md', import.meta.url);
-
-test('docs/cli.md says what the commands say', async () => {
-  const text = await cliDocs(COMMANDS);
-  if (process.env['CVM_UPDATE_DOCS'] === '1') writeFileSync(file, text);
-  expect(readFileSync(file, 'utf8'), 'write it anew as its first lines say').toBe(text);
-});
 
 test('every command loads, has a summary that is no sentence, and options that say what they mean', async () => {
   for (const entry of COMMANDS) {

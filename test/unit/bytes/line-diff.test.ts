@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { diffLines, type DiffLine } from '../../../tools/lock/line-diff.ts';
+import { diffLines, type DiffLine } from '../../../tools/bytes/line-diff.ts';
 
 const linesOf = (text: string): string[] => (text === '' ? [] : text.replace(/\n$/, '').split('\n'));
 const side = (diff: readonly DiffLine[], mark: '-' | '+'): string[] =>
