@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeAll, expect, inject, test } from 'vitest';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { count, spawnsOf } from './bazel.ts';
 
 const second = inject('second');
@@ -23,13 +23,12 @@ function change(path: string, edit: (text: string) => string): void {
   writeFileSync(file, edited);
 }
 
-beforeAll(() => {
+beforeEach(() => {
   ran();
 });
 
 afterEach(() => {
   for (const put of restore.splice(0)) put();
-  ran();
 });
 
 test('nothing changed: nothing runs', () => {
@@ -79,6 +78,21 @@ test('a comment in a tool: it is compiled and bundled, and what it makes is not 
 test('another tool: all that it makes is made anew', () => {
   change('tools/errors.ts', (text) => text.replace("'INTERNAL'", "'INTERNAL_ERROR'"));
   expect(ran()).toEqual({
+    CvmGuestosBootArgs: 1,
+    CvmGuestosBootPartition: 2,
+    CvmGuestosExtractBoot: 1,
+    CvmGuestosMeasure: 2,
+    CvmGuestosNotForProduction: 1,
+    CvmGuestosRootPartition: 2,
+    CvmGuestosUpdateImage: 2,
+    CvmGuestosValidate: 1,
+    CvmMiniatureBlob: 1,
+    CvmMiniatureFirmware: 1,
+    CvmMiniatureKernel: 1,
+    CvmNnsSignProposal: 1,
+    CvmProposalVerify: 1,
+    CvmTreeCpio: 1,
+    CvmTreeTar: 2,
     JsBundle: 2,
     TsProject: 2,
   });
