@@ -59,7 +59,6 @@ export function findMeans(): Means {
   };
 }
 
-const ARTIFACTS = '//test/repro:artifacts';
 const PROBE = '//test/sandbox:machine';
 /** Enough for this build; several servers run at once. */
 const SERVER_HEAP = '--host_jvm_args=-Xmx1g';
@@ -72,6 +71,8 @@ export interface Job {
   readonly files: readonly string[];
   /** Where node_modules are, for ./bazelw. */
   readonly workspace: string;
+  /** Labels of what to build. */
+  readonly targets: readonly string[];
   /** An empty folder of this build's own, which others may enter. */
   readonly place: string;
 }
@@ -81,7 +82,15 @@ export interface Job {
  *
  * @throws Error when the build fails, with the end of its log
  */
-export async function buildOn({ machine, means, source, files, workspace, place }: Job): Promise<Built> {
+export async function buildOn({
+  machine,
+  means,
+  source,
+  files,
+  workspace,
+  targets,
+  place,
+}: Job): Promise<Built> {
   const start = performance.now();
   const checkout = join(place, machine.folder);
   const home = join(place, 'home');
@@ -124,8 +133,14 @@ export async function buildOn({ machine, means, source, files, workspace, place 
   };
 
   try {
-    await bazel('build', ...flags, ARTIFACTS, PROBE);
-    const listed = await bazel('cquery', ...flags, '--output=files', '--noshow_progress', ARTIFACTS);
+    await bazel('build', ...flags, ...targets, PROBE);
+    const listed = await bazel(
+      'cquery',
+      ...flags,
+      '--output=files',
+      '--noshow_progress',
+      targets.join(' + '),
+    );
     const bin = (await bazel('info', ...flags, 'bazel-bin')).trim();
     const execroot = (await bazel('info', ...flags, 'execution_root')).trim();
     const artifacts = new Map(

@@ -21,6 +21,8 @@ import { type Built, type Means, buildOn, findMeans } from './machine.ts';
 
 const { values: options } = parseArgs({
   options: {
+    /** Labels of what has to be the same. */
+    artifact: { type: 'string', multiple: true, default: [] },
     full: { type: 'boolean', default: false },
     /** Which builds, from 1: `1-16`, to spread the full matrix over machines. The first is always there. */
     builds: { type: 'string' },
@@ -70,7 +72,15 @@ async function buildRow(id: number, row: readonly (0 | 1)[]): Promise<Row> {
   const place = join(scratch, `${id}`);
   mkdirSync(place);
   chmodSync(place, 0o755);
-  const built = await buildOn({ machine, means, source, files, workspace: workspace as string, place });
+  const built = await buildOn({
+    machine,
+    means,
+    source,
+    files,
+    targets: options.artifact,
+    workspace: workspace as string,
+    place,
+  });
   demandSeen(built, row, means, id);
   if (built.artifacts.size === 0) throw new Error(`build ${id} made no artifacts`);
   for (const [name, { path }] of built.artifacts) copyFileSync(path, keptPath(id, name));
@@ -190,6 +200,9 @@ async function main(): Promise<number> {
 
 try {
   process.exitCode = await main();
+} catch (error) {
+  process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
