@@ -73,6 +73,32 @@ export function spawnsOf(workspace: string, words: readonly string[]): readonly 
   }
 }
 
+/** An action as Bazel plans it; what is empty is left out. */
+export interface Action {
+  readonly mnemonic: string;
+  readonly arguments?: readonly string[];
+  readonly environmentVariables?: readonly { readonly key: string; readonly value: string }[];
+  readonly executionInfo?: readonly { readonly key: string; readonly value: string }[];
+  readonly executionPlatform?: string;
+}
+
+/** The actions that `bazel aquery` knows for these words. */
+export function actionsOf(workspace: string, words: readonly string[]): readonly Action[] {
+  const { exitCode, output } = bazel(workspace, [
+    ...[
+      'aquery',
+      '--output=jsonproto',
+      '--include_param_files',
+      '--noshow_progress',
+      '--ui_event_filters=-info',
+    ],
+    ...words,
+  ]);
+  expect(exitCode, output).toBe(0);
+  const json = output.slice(output.indexOf('{'), output.lastIndexOf('}') + 1);
+  return (JSON.parse(json) as { actions: readonly Action[] }).actions;
+}
+
 /** How many there are of each. */
 export function count(words: readonly string[]): Record<string, number> {
   const counts: Record<string, number> = {};

@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { RemoteEngine } from '../support/remote-engine.ts';
-import { bazel, build, buildFails, count, sha256, spawnsOf } from './bazel.ts';
+import { actionsOf, bazel, build, buildFails, count, sha256, spawnsOf } from './bazel.ts';
 import { type ByteCounter, countBytes } from './byte-counter.ts';
 import { ENGINE_MISSING, startEngine } from './remote-engine.ts';
 
@@ -56,6 +56,15 @@ describe.skipIf(ENGINE_MISSING !== undefined)(
       expect(sent).toBeGreaterThan(126e6);
       expect(sent).toBeLessThan(250e6);
       expect(received).toBeLessThan(1e6);
+    });
+
+    test('each was meant to: its platform is the one that the config names', () => {
+      const planned = actionsOf(second, ['--config=remote-exec', `deps(${target}) intersect //...`]);
+      const ours = planned.filter(({ mnemonic }) => /^(Cvm|Js|Ts)[A-Z]/.test(mnemonic));
+      expect(ours.length).toBeGreaterThanOrEqual(ACTIONS);
+      expect([...new Set(ours.map(({ executionPlatform }) => executionPlatform))]).toEqual([
+        '//rules/platform:linux_x64',
+      ]);
     });
 
     test('what was asked for is fetched, and is what is built here', async () => {
