@@ -24,6 +24,7 @@ def folder_test(name, folder, data = [], env = {}, **kwargs):
             "//:package-lock.json",
             "//:workflows",
             "//test/nns:sources",
+            "//test/repro:sources",
             "//tools:sources",
             # Real certificates, where there are any.
             "@cvm_shared_vectors//:marker",

@@ -1,6 +1,8 @@
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect } from 'vitest';
 
 export interface BazelResult {
@@ -47,6 +49,61 @@ export function buildFails(workspace: string, words: readonly string[], code: st
   expect(result.exitCode, result.output).not.toBe(0);
   expect(result.output).toContain(`error ${code} `);
   return result;
+}
+
+/** An action that a build ran or took from a cache. What Bazel knew to be up to date is none. */
+export interface Spawn {
+  readonly mnemonic: string;
+  /** `remote`, `remote cache hit`, `linux-sandbox`, … */
+  readonly runner: string;
+  readonly targetLabel: string;
+}
+
+/** Builds, demands success, and gives what ran. */
+export function spawnsOf(workspace: string, words: readonly string[]): readonly Spawn[] {
+  const folder = mkdtempSync(join(tmpdir(), 'cvm-spawns-'));
+  try {
+    const log = join(folder, 'execution.json');
+    build(workspace, [...words, `--execution_log_json_file=${log}`]);
+    const text = readFileSync(log, 'utf8').trim();
+    // The log is one JSON object after the other.
+    return text === '' ? [] : (JSON.parse(`[${text.replace(/\}\s*\{/g, '},{')}]`) as Spawn[]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** An action as Bazel plans it; what is empty is left out. */
+export interface Action {
+  readonly mnemonic: string;
+  readonly arguments?: readonly string[];
+  readonly environmentVariables?: readonly { readonly key: string; readonly value: string }[];
+  readonly executionInfo?: readonly { readonly key: string; readonly value: string }[];
+  readonly executionPlatform?: string;
+}
+
+/** The actions that `bazel aquery` knows for these words. */
+export function actionsOf(workspace: string, words: readonly string[]): readonly Action[] {
+  const { exitCode, output } = bazel(workspace, [
+    ...[
+      'aquery',
+      '--output=jsonproto',
+      '--include_param_files',
+      '--noshow_progress',
+      '--ui_event_filters=-info',
+    ],
+    ...words,
+  ]);
+  expect(exitCode, output).toBe(0);
+  const json = output.slice(output.indexOf('{'), output.lastIndexOf('}') + 1);
+  return (JSON.parse(json) as { actions: readonly Action[] }).actions;
+}
+
+/** How many there are of each. */
+export function count(words: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const word of [...words].sort()) counts[word] = (counts[word] ?? 0) + 1;
+  return counts;
 }
 
 /** A file's sha256, in hex. */

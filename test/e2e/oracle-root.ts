@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { globSync } from 'node:fs';
+import { existsSync, globSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ORACLES_REQUIRED } from '../cross/oracle.ts';
@@ -25,6 +25,9 @@ export function realPart(pattern: string): string {
   if (path === undefined || others.length > 0) throw new Error(`not exactly one ${pattern} in the root`);
   return path;
 }
+
+/** Whether the root has a program. */
+export const inRoot = (path: string): boolean => root !== undefined && existsSync(join(root, path));
 
 /** How bwrap is called to run a program of a root; the machine's /tmp is its own. */
 export function rootWords(root: string, command: string, words: readonly string[]): string[] {

@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
+import { checkoutFiles, copyCheckout } from '../support/checkout.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -18,14 +19,7 @@ export default function setup(project: TestProject): () => void {
   const here = execFileSync('git', ['rev-parse', '--show-toplevel'], { encoding: 'utf8' }).trim();
   const parent = mkdtempSync(join(tmpdir(), 'cvm-e2e-'));
   const second = join(parent, 'a second folder');
-  const files = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
-    cwd: here,
-    encoding: 'utf8',
-  });
-  for (const file of files.split('\0').filter((name) => name !== '')) {
-    mkdirSync(dirname(join(second, file)), { recursive: true });
-    cpSync(join(here, file), join(second, file));
-  }
+  copyCheckout(here, checkoutFiles(here), second, 0o022);
   project.provide('here', here);
   project.provide('second', second);
   return () => {

@@ -96,3 +96,9 @@ test('left alone, they build', () => {
   );
   for (const { file } of IMAGES) expect(existsSync(file)).toBe(true);
 });
+
+test('a dev image is marked wherever its outputs are listed', () => {
+  const { output } = build(second, [`//${env}:update-img`]);
+  expect(output).toContain('update-img.NOT-FOR-PRODUCTION.txt');
+  expect(existsSync(join(second, `bazel-bin/${env}/update-img.NOT-FOR-PRODUCTION.txt`))).toBe(true);
+});

@@ -25,7 +25,7 @@ def _probe_impl(ctx):
 probe = rule(
     implementation = _probe_impl,
     attrs = {
-        "attempt": attr.string(mandatory = True, values = ["socket", "undeclared-file", "environment"]),
+        "attempt": attr.string(mandatory = True, values = ["environment", "machine", "machine-file", "socket", "undeclared-file"]),
         "_script": attr.label(default = "//test/sandbox:probe.mjs", allow_single_file = True),
     },
     toolchains = [NODE_TOOLCHAIN_TYPE],

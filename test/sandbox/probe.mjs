@@ -1,5 +1,5 @@
 // Tries one forbidden thing and writes down what happened. Run by probe.bzl, judged by sandbox.test.ts.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { networkInterfaces } from 'node:os';
 
@@ -36,5 +36,16 @@ const results = {
   }),
   'undeclared-file': async () => ({ readme: read('README.md'), declared: read('test/sandbox/probe.mjs') }),
   environment: async () => ({ names: Object.keys(process.env).sort() }),
+  // This one fails when it does not find the file.
+  'machine-file': async () => ({ bytes: readFileSync('/etc/passwd').length, top: readdirSync('/').sort() }),
+  // What differs from one machine to another, and may stand in no output but this one: see //test/repro.
+  machine: async () => ({
+    clock: new Date().toISOString(),
+    zone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+    user: process.getuid?.(),
+    umask: process.umask().toString(8).padStart(3, '0'),
+    folder: process.cwd(),
+    mode: (statSync(process.argv[1]).mode & 0o777).toString(8),
+  }),
 };
 writeFileSync(out, JSON.stringify(await results[attempt]()));

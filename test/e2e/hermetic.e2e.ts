@@ -1,0 +1,44 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, expect, inject, test } from 'vitest';
+import { bazel, build, count, sha256, spawnsOf } from './bazel.ts';
+
+const here = inject('here');
+const second = inject('second');
+const image = 'ic-os/guestos/envs/sev-recovery/update-img';
+
+/** The files of the machine that `--config=hermetic` shows to actions. */
+const mounts = readFileSync(join(here, '.bazelrc'), 'utf8')
+  .split('\n')
+  .flatMap((line) => /^build:hermetic --sandbox_add_mount_pair=(\S+)$/.exec(line)?.[1] ?? []);
+
+beforeAll(() => {
+  bazel(second, ['clean']);
+});
+
+test('the main job needs seven files of the machine, and makes the same bytes', async () => {
+  build(here, [`//${image}`]);
+  expect(mounts).toHaveLength(7);
+  const spawns = spawnsOf(second, ['--config=hermetic', `//${image}`]);
+  expect(count(spawns.map(({ runner }) => runner))).toEqual({ 'linux-sandbox': 22 });
+  const built = `bazel-bin/${image}.tar.zst`;
+  expect(await sha256(join(second, built))).toBe(await sha256(join(here, built)));
+});
+
+test('an action that reads a file of the machine fails, and only there', () => {
+  const probe = '//test/sandbox:machine-file';
+  const { exitCode, output } = bazel(second, ['build', '--config=hermetic', probe]);
+  expect(exitCode, output).toBe(1);
+  expect(output).toContain("ENOENT: no such file or directory, open '/etc/passwd'");
+  build(second, ['--spawn_strategy=linux-sandbox', probe]);
+});
+
+test.each(mounts)('none can go: not %s', (left) => {
+  const words = mounts.filter((path) => path !== left).map((path) => `--sandbox_add_mount_pair=${path}`);
+  const { exitCode, output } = bazel(second, [
+    ...['build', '--experimental_use_hermetic_linux_sandbox', '--spawn_strategy=linux-sandbox'],
+    ...[...words, '//test/sandbox:environment'],
+  ]);
+  expect(exitCode, output).toBe(1);
+  expect(output).toContain(left.split('/').at(-1));
+});
