@@ -21,6 +21,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import {
   checkRange,
   CHUNK_BYTES,
+  readInto,
   sourceFromBytes,
   type ByteSource,
   type Extent,
@@ -241,12 +242,17 @@ async function writeDensely(file: FileHandle, source: ByteSource): Promise<void>
 /** Every byte is read once: what turns out to be zero is not written. */
 async function writeSparsely(file: FileHandle, source: ByteSource): Promise<void> {
   await file.truncate(source.sizeBytes);
+  const buffer = Buffer.alloc(CHUNK_BYTES);
+  const zeros = Buffer.alloc(CHUNK_BYTES);
   let seen = 0;
   for (const { offset, length } of source.extents) {
     const first = Math.max(seen, offset - (offset % HOLE_BYTES));
     const end = Math.min(source.sizeBytes, Math.ceil((offset + length) / HOLE_BYTES) * HOLE_BYTES);
     for (let at = first; at < end; at += CHUNK_BYTES) {
-      const bytes = source.read(at, Math.min(CHUNK_BYTES, end - at));
+      const bytes = buffer.subarray(0, Math.min(CHUNK_BYTES, end - at));
+      readInto(source, at, bytes);
+      // Holes of a file are read as zeros, and there may be gigabytes of them.
+      if (bytes.equals(zeros.subarray(0, bytes.length))) continue;
       for (const run of dataRuns(sourceFromBytes(bytes), HOLE_BYTES)) {
         await writeAll(file, bytes.subarray(run.offset, run.offset + run.length), at + run.offset);
       }

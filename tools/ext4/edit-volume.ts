@@ -1,6 +1,6 @@
 import { readU16, readU32, writeU16, writeU32 } from '../bytes/little-endian.ts';
 import type { ByteSource, Piece } from '../bytes/source.ts';
-import { checkRange } from '../bytes/source.ts';
+import { checkRange, readInto } from '../bytes/source.ts';
 import { usageError } from '../errors.ts';
 import { blockReader, type BlockReader } from './block-reader.ts';
 import { bitmapChecksum, descriptorChecksum, oldDescriptorChecksum, superblockChecksum } from './checksum.ts';
@@ -415,18 +415,24 @@ function zeros(sizeBytes: number): ByteSource {
 
 /** A source with other bytes in some places. A later piece of equal offset wins. */
 function patchedSource(base: ByteSource, pieces: readonly Piece[]): ChangedImage {
+  const fill = (offset: number, target: Uint8Array): void => {
+    checkRange(base.sizeBytes, offset, target.length);
+    readInto(base, offset, target);
+    for (const piece of pieces) {
+      const from = Math.max(piece.offset, offset);
+      const to = Math.min(piece.offset + piece.source.sizeBytes, offset + target.length);
+      if (from < to) readInto(piece.source, from - piece.offset, target.subarray(from - offset, to - offset));
+    }
+  };
   return {
     changes: pieces,
     sizeBytes: base.sizeBytes,
     extents: base.sizeBytes === 0 ? [] : [{ offset: 0, length: base.sizeBytes }],
+    readInto: fill,
     read(offset, length) {
       checkRange(base.sizeBytes, offset, length);
-      const bytes = new Uint8Array(base.read(offset, length));
-      for (const piece of pieces) {
-        const from = Math.max(piece.offset, offset);
-        const to = Math.min(piece.offset + piece.source.sizeBytes, offset + length);
-        if (from < to) bytes.set(piece.source.read(from - piece.offset, to - from), from - offset);
-      }
+      const bytes = new Uint8Array(length);
+      fill(offset, bytes);
       return bytes;
     },
   };
