@@ -73,7 +73,7 @@ export interface Page {
 }
 
 /** Starts the browser. Only when {@link BROWSER_MISSING} is undefined. */
-export async function startBrowser(): Promise<Browser> {
+export function startBrowser(): Browser {
   const profile = mkdtempSync(join(tmpdir(), 'cvm-chromium-'));
   const words = [...FLAGS, `--user-data-dir=${profile}`, 'about:blank'];
   const stdio = ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] as const;
@@ -139,7 +139,7 @@ function connect(child: ChildProcess): Connection {
   });
   to.on('error', () => undefined);
   return {
-    call(method, params = {}, sessionId = undefined) {
+    call(method, params = {}, sessionId?: string) {
       const id = ++last;
       const answer = new Promise<Fields>((resolve, reject) => {
         waiting.set(id, { resolve, reject, method });

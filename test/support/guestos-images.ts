@@ -48,6 +48,8 @@ export interface BootPlan {
   /** Files left out. */
   readonly without?: readonly string[];
   readonly kernel?: Uint8Array;
+  /** Further files, raw names to contents; one of the names above replaces that file. */
+  readonly files?: Readonly<Record<string, Uint8Array>>;
 }
 
 /** A boot partition of 4 MiB with everything that is measured; kernel and initrd behind symlinks, as in releases. */
@@ -76,10 +78,10 @@ export function bootPartition(plan: BootPlan): ByteSource {
     link(BOOT_FILES.kernel, 'vmlinuz-1'),
     file('vmlinuz-1', plan.kernel ?? KERNEL.subarray(0, 5000)),
   ];
-  return writeExt4(
-    entries.filter(({ path }) => !(plan.without ?? []).includes(path)),
-    { ...EXT4_OPTIONS, sizeBytes: 4 << 20 },
-  );
+  const { files = {}, without = [] } = plan;
+  const more = Object.entries(files).map(([path, bytes]) => file(path, bytes));
+  const kept = entries.filter(({ path }) => !without.includes(path) && !(path in files));
+  return writeExt4([...kept, ...more], { ...EXT4_OPTIONS, sizeBytes: 4 << 20 });
 }
 
 /** A root partition with production's hash offset over a file system of 1 MiB. */
@@ -127,6 +129,8 @@ export function measureSource(boot: ByteSource, vcpus: readonly number[] = [64])
 }
 
 export interface Recovery {
+  /** The boot partition of the base release. */
+  readonly base: ByteSource;
   readonly boot: ByteSource;
   readonly root: ByteSource;
   readonly rootHash: string;
@@ -135,26 +139,32 @@ export interface Recovery {
   readonly request: Uint8Array;
 }
 
-/** A recovery image's parts that fit each other, but for what `over` changes in the proposal. */
-export function recovery(over: Partial<DevProposal> = {}): Recovery {
+/**
+ * A recovery image's parts that fit each other, but for what `over` changes in the proposal.
+ * @param plans of the base's boot partition, and what is other in the image's own
+ */
+export function recovery(
+  over: Partial<DevProposal> = {},
+  plans: { readonly base?: Partial<BootPlan>; readonly boot?: Partial<BootPlan> } = {},
+): Recovery {
   const base = rootPartition(1);
   const next = rootPartition(2);
-  const bootArgs = bootArgsText(base.rootHash);
+  const basePlan: BootPlan = { bootArgs: bootArgsText(base.rootHash), ...plans.base };
+  const baseBoot = bootPartition(basePlan);
   const proposal: DevProposal = {
     ...GOOD_PROPOSAL,
     rootfsHash: next.rootHash,
-    measurements: measureSource(bootPartition({ bootArgs })).map(
-      ({ measurement, kernelCmdline, vcpuType }) => ({
-        measurement,
-        ...(kernelCmdline === null ? {} : { kernelCmdline }),
-        ...(vcpuType === null ? {} : { vcpuType }),
-      }),
-    ),
+    measurements: measureSource(baseBoot).map(({ measurement, kernelCmdline, vcpuType }) => ({
+      measurement,
+      ...(kernelCmdline === null ? {} : { kernelCmdline }),
+      ...(vcpuType === null ? {} : { vcpuType }),
+    })),
     ...over,
   };
   const { certificate, request } = signProposal(proposal);
   return {
-    boot: bootPartition({ bootArgs, proposal: certificate }),
+    base: baseBoot,
+    boot: bootPartition({ ...basePlan, ...plans.boot, proposal: certificate }),
     root: next.image,
     rootHash: next.rootHash,
     proposal,

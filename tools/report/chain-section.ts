@@ -1,20 +1,23 @@
 import { html, type Html, type Part } from './html.ts';
+import { basePin } from './lock-check.ts';
 import type { Certification, Report } from './model.ts';
 import { digest, mark, oneLine, plural, section, size, table, type State } from './parts.ts';
 
 interface Link {
   readonly title: string;
   readonly state: State;
+  /** What the state is called, where another word is nearer. */
+  readonly word?: string;
   readonly body: Part;
 }
 
 /** From what is believed to what is installed: every link holds the next. */
 export function chainSection(report: Report): Html {
-  const { outcome, certification } = report;
+  const { isBeforeVote, certification } = report;
   const links =
     certification !== null
       ? [...certificateLinks(report, certification), ...partitionLinks(report)]
-      : outcome.kind === 'not-voted'
+      : isBeforeVote
         ? unvotedLinks(report)
         : releaseLinks(report);
   return section(
@@ -22,11 +25,11 @@ export function chainSection(report: Report): Html {
     certification === null ? 'What holds together' : 'From the root key to the image',
     html`<ol class="chain">
         ${links.map(
-          ({ title, state, body }) =>
+          ({ title, state, word, body }) =>
             html`<li class="${state}">
               ${mark(state)}
               <div>
-                <h3>${title}<span class="state">${WORDS[state]}</span></h3>
+                <h3>${title}<span class="state">${word ?? WORDS[state]}</span></h3>
                 ${body}
               </div>
             </li> `,
@@ -175,6 +178,11 @@ function imageLink(isRefused: boolean, image: Report['image']): Link {
 
 function releaseLinks({ outcome, boot, root, image }: Report): Link[] {
   const isRefused = outcome.kind === 'refused';
+  const lines: State = !isRefused
+    ? 'ok'
+    : outcome.refusal.error.code.startsWith('BOOT_ARGS')
+      ? 'failed'
+      : 'none';
   return [
     {
       title: 'Root partition: its root hash',
@@ -187,9 +195,9 @@ function releaseLinks({ outcome, boot, root, image }: Report): Link[] {
     },
     {
       title: 'Boot partition: its command lines',
-      state: isRefused ? 'failed' : 'ok',
+      state: lines,
       body: html`<p>
-        ${isRefused ? 'they were refused' : `${boot.commandLines.map(({ name }) => name).join(' and ')} name that root hash`}
+        ${lines === 'ok' ? `${boot.commandLines.map(({ name }) => name).join(' and ')} name that root hash` : lines === 'failed' ? 'they do not name that root hash' : 'not compared with it: something else was refused before'}
       </p>`,
     },
     imageLink(isRefused, image),
@@ -197,16 +205,18 @@ function releaseLinks({ outcome, boot, root, image }: Report): Link[] {
 }
 
 function unvotedLinks({ base, boot, root, lock }: Report): Link[] {
-  const isPinned = lock?.checks.some(({ name, found }) => name === 'base.sha256' && found !== null) === true;
+  const pin = basePin(lock);
   return [
     {
       title: 'Base release',
-      state: isPinned ? 'ok' : 'open',
+      state: pin === 'same' ? 'ok' : pin === 'differs' ? 'failed' : 'open',
       body: html`<p>
           ${
-            isPinned
+            pin === 'same'
               ? 'its sha256 is the one that the lock pins'
-              : 'built in this workspace: no digest of it is pinned'
+              : pin === 'differs'
+                ? 'its sha256 is not the one that the lock pins'
+                : 'no lock pins its sha256'
           }
         </p>
         ${base !== null && html`<p>${digest(base.file.sha256)}</p>`}`,
@@ -214,6 +224,7 @@ function unvotedLinks({ base, boot, root, lock }: Report): Link[] {
     {
       title: 'What it launches with',
       state: 'ok',
+      word: 'computed',
       body: html`<p>
         ${plural(boot.launches.length, 'launch', 'launches')} measured from its firmware, kernel, initrd and
         command lines: the proposal has to bless at least the one of the node
@@ -222,13 +233,14 @@ function unvotedLinks({ base, boot, root, lock }: Report): Link[] {
     {
       title: 'New root partition',
       state: root === null ? 'failed' : 'ok',
+      ...(root === null ? {} : { word: 'computed' }),
       body:
         root === null
           ? html`<p>its data do not fit its own hash tree</p>`
           : html`<p>the proposal’s rootfs_hash has to be</p>
               <p>${digest(root.rootHash)}</p>`,
     },
-    { title: 'Vote', state: 'open', body: html`<p>no proposal is pinned</p>` },
+    { title: 'Vote', state: 'open', word: 'to come', body: html`<p>no proposal is pinned</p>` },
   ];
 }
 

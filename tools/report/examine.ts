@@ -34,7 +34,6 @@ import { StageLog } from '../nns/stages.ts';
 import type { ProposalFacts } from '../proposal/facts.ts';
 import { verifyProposal } from '../proposal/verify.ts';
 import { cmdlineHash } from '../snp/kernel-hashes.ts';
-import type { TreeEntry } from '../tree/entry.ts';
 import { checkLock, requireLock } from './lock-check.ts';
 import type {
   BaseReport,
@@ -106,17 +105,20 @@ export function examine(input: ExamineInput): Examined {
   const outcome = refusals.outcome(network, () =>
     decide({ input, image, plan, root, certification, launches }),
   );
+  // Before the vote it is the base that is looked at: compared with itself it would say nothing.
+  const other = input.boot === undefined ? undefined : baseImage;
   return {
     label: input.label,
     network,
+    isBeforeVote: input.boot === undefined,
     outcome,
     version: input.version,
     root: root ?? null,
     certification,
-    boot: bootReport(image, baseImage, prepared, launches, plan, certification?.facts ?? null),
+    boot: bootReport(image, other, prepared, launches, plan, certification?.facts ?? null),
     base,
     lock,
-    tree: treeDifference(treeEntries(image), baseImage === undefined ? undefined : treeEntries(baseImage)),
+    tree: treeDifference(image.entries(), other?.entries()),
     chipIds: input.chipIds.map(bytesToHex),
   };
 }
@@ -212,8 +214,6 @@ function openBoot(source: ByteSource): Ext4Image {
   checkContentSize(image.nodes());
   return image;
 }
-
-const treeEntries = (image: Ext4Image): readonly TreeEntry[] => image.entries();
 
 function baseReport(file: FileFact, image: Ext4Image): BaseReport {
   return { file, version: versionOf(image) };

@@ -5,7 +5,7 @@ import type { BootReport, Report } from './model.ts';
 import { block, cutNote, digest, nowrap, oneLine, plural, section, sizeCell, table, tag } from './parts.ts';
 
 /** What enters a launch, and how often. */
-export function measuredSection({ boot, base }: Report): Html {
+export function measuredSection({ boot, tree }: Report): Html {
   const { components, commandLines, plan } = boot;
   const same = (is: boolean | null): Html | string =>
     is === null ? 'no base' : is ? tag('ok', 'as in the base') : tag('failed', 'another');
@@ -22,7 +22,7 @@ export function measuredSection({ boot, base }: Report): Html {
           { name: 'Part' },
           { name: 'Size', kind: 'number' },
           { name: 'sha256', kind: 'digest' },
-          ...(base === null ? [] : [{ name: 'Base' }]),
+          ...(tree.compared ? [{ name: 'Base' }] : []),
         ],
         components.map(({ role, name, path, sizeBytes, sha256, sameAsBase }) => ({
           cells: [
@@ -31,7 +31,7 @@ export function measuredSection({ boot, base }: Report): Html {
               >`,
             sizeCell(sizeBytes),
             digest(sha256),
-            ...(base === null ? [] : [same(sameAsBase)]),
+            ...(tree.compared ? [same(sameAsBase)] : []),
           ],
         })),
       )}

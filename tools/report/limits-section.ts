@@ -2,8 +2,9 @@ import { showRaw } from '../bytes/text.ts';
 import { BOOT_FILES } from '../guestos/layout.ts';
 import { html, join, type Html, type Part } from './html.ts';
 import { firstOf } from './limits.ts';
+import { basePin } from './lock-check.ts';
 import type { Report } from './model.ts';
-import { cutNote, oneLine, section } from './parts.ts';
+import { cutNote, oneLine, plural, section } from './parts.ts';
 import type { TreeRow } from './tree-difference.ts';
 
 /** Unmeasured files that are named. */
@@ -31,7 +32,7 @@ export function limitsSection(report: Report): Html {
   );
 }
 
-function trustLimits({ certification, network, outcome, chipIds }: Report): Part[] {
+function trustLimits({ certification, network, chipIds }: Report): Part[] {
   const items: Part[] = [];
   if (network === 'dev') {
     items.push(
@@ -39,7 +40,7 @@ function trustLimits({ certification, network, outcome, chipIds }: Report): Part
         make a proposal that is executed on it.`,
     );
   }
-  if (outcome.kind === 'release' || outcome.kind === 'not-voted') {
+  if (certification === null) {
     items.push(html`<b>A blessing.</b> No certificate was looked at, and nothing here was voted on.`);
   }
   if (certification?.facts === null) {
@@ -69,36 +70,34 @@ function trustLimits({ certification, network, outcome, chipIds }: Report): Part
   return items;
 }
 
-function unmeasured({ tree, boot, base, lock, outcome }: Report): Part {
+function unmeasured({ tree, boot, base, lock }: Report): Part {
   // A name that leads to a measured file is measured in effect: led elsewhere, it changes what is.
   const measured = new Set(boot.components.flatMap(({ path, name }) => [path, name]));
-  const isUnmeasured = ({ now, path }: TreeRow): boolean =>
-    now !== null && now.type !== 'dir' && !measured.has(path) && path !== BOOT_FILES.proposal;
-  const files = tree.rows.filter(isUnmeasured);
-  const differing = files.filter(({ change }) => change !== 'same');
+  const isUnmeasured = ({ now, base: was, path }: TreeRow): boolean =>
+    (now ?? was)?.type !== 'dir' && !measured.has(path) && path !== BOOT_FILES.proposal;
+  const unmeasuredRows = tree.rows.filter(isUnmeasured);
+  const differing = unmeasuredRows.filter(({ change }) => change !== 'same');
+  const files = unmeasuredRows.filter(({ now }) => now !== null);
   const { shown, more } = firstOf(files, NAMED);
   const names = join(
     shown.map(({ path }) => html`<code class="path">/${oneLine(showRaw(path))}</code>`),
     ', ',
   );
-  const isPinned =
-    lock?.checks.some(({ name, found, pinned }) => name === 'base.sha256' && found === pinned) === true;
+  const isPinned = basePin(lock) === 'same';
   const bound =
     base === null
       ? 'Nothing binds them but the sha256 of the image.'
-      : `What binds them is that they are as in the base${isPinned ? ', whose sha256 the lock pins' : '; here that is built in the workspace, and its sha256 is pinned nowhere'}.`;
+      : `What binds them is that they are as in the base${isPinned ? ', whose sha256 the lock pins' : '; no lock pins the sha256 of that base here'}.`;
   return html`<b>The rest of the boot partition.</b> The launch measurement does not cover
     ${names}${shown.length === 0 && 'any other file'}. ${bound} Of <code>/boot_args</code> only the two TEE
     command lines are measured; <code>/grub.cfg</code> decides how a node without SEV starts.
     ${
-      base !== null &&
-      outcome.kind !== 'not-voted' &&
+      tree.compared &&
       (differing.length === 0
         ? html`In this image all of them are as in the base.`
         : html`<strong
-            >In this image
-            ${differing.length === 1 ? 'one of them differs' : `${differing.length} of them differ`} from the
-            base.</strong
+            >In this image ${plural(differing.length, 'such file')}
+            ${differing.length === 1 ? 'differs' : 'differ'} from the base.</strong
           >`)
     }${cutNote(more, 'files')}`;
 }

@@ -21,7 +21,7 @@ export const LIMITS = {
   textFileBytes: 64 << 10,
   /** Lines of the difference of one file, and of all. */
   fileDiffLines: 200,
-  treeDiffLines: 800,
+  treeDiffLines: 400,
   /** Lines shown around a difference. */
   contextLines: 3,
   /** Launches that a search found and that are explained. */

@@ -65,6 +65,13 @@ export function checkLock(name: string, text: string, facts: LockedFacts): LockR
   return { name, text, checks };
 }
 
+/** Whether a lock pins the base's sha256, and it is that. */
+export function basePin(lock: LockReport | null): 'same' | 'differs' | 'none' {
+  const check = lock?.checks.find(({ name }) => name === 'base.sha256');
+  if (check === undefined || check.found === null) return 'none';
+  return check.found === check.pinned ? 'same' : 'differs';
+}
+
 /** @throws CvmError mismatch LOCK_DIFFERS */
 export function requireLock({ name, checks }: LockReport): void {
   const wrong = checks.filter(({ pinned, found }) => found !== null && found !== pinned);

@@ -12,6 +12,8 @@ export interface Report {
   /** Of the image in its workspace, `//package:update-img.tar.zst`; null outside Bazel. */
   readonly label: string | null;
   readonly network: NetworkName;
+  /** Whether there is no boot partition yet, and the base's own is what is described. */
+  readonly isBeforeVote: boolean;
   readonly outcome: Outcome;
   /** VERSION.TXT of the image, without its line feed; null before the vote. */
   readonly version: string | null;

@@ -33,10 +33,14 @@ function nearMisses({ tried, matches, baseRootHashes, blessedRootHashes }: Neare
   const others = blessedRootHashes.filter((hash) => !baseRootHashes.includes(hash));
   const { shown, more } = firstOf(matches, LIMITS.nearMatches);
   const hashes = (list: readonly string[]): Html =>
-    html`${join(
-      list.slice(0, 4).map((hash) => oneLine(hash)),
-      ' ',
-    )}`;
+    html`${
+      list.length === 0
+        ? 'none'
+        : join(
+            list.slice(0, 4).map((hash) => oneLine(hash)),
+            ' ',
+          )
+    }`;
   return html`<h3>The boot partition, measured in other ways</h3>
     <p>
       Its own firmware, kernel and initrd were measured again with ${plural(tried, 'combination')} of vCPU
@@ -46,8 +50,8 @@ function nearMisses({ tried, matches, baseRootHashes, blessedRootHashes }: Neare
     ${
       matches.length === 0
         ? html`<p class="finding">
-            None of them gives a digest that is blessed: firmware, kernel or initrd are other files than those
-            that were voted on.
+            None of them gives a digest that is blessed: another firmware, kernel or initrd was voted on, or a
+            command line that the proposal does not record.
           </p>`
         : html`${table(
             'Blessed digests that this boot partition gives in other ways',

@@ -17,7 +17,7 @@ export function reproduceSection(report: Report): Html {
   );
 }
 
-function buildSteps({ label, image, version, outcome, network, lock }: Report): Part {
+function buildSteps({ label, image, version, isBeforeVote, network, lock }: Report): Part {
   const place = label === null ? null : /^\/\/([^:]*):(.+)$/.exec(label);
   if (place === null) {
     return image === null
@@ -30,7 +30,7 @@ function buildSteps({ label, image, version, outcome, network, lock }: Report): 
   }
   const [, folder = '', name = ''] = place;
   const stem = name.replace(/\.tar\.zst$/, '');
-  if (outcome.kind === 'not-voted') {
+  if (isBeforeVote) {
     const suffix = stem.startsWith('update-img') ? stem.slice('update-img'.length) : '';
     return html`${block(
         `./bazelw build //${folder}:partition-root${suffix}-hash //${folder}:launch-measurements${suffix}.json //${folder}:proposal-payload${suffix}.json`,

@@ -16,8 +16,8 @@ const CHANGES: Readonly<Record<Change, readonly [state: State, word: string]>> =
 
 /** The tree of the boot partition, what differs from the base first. */
 export function treeSection(report: Report): Html {
-  const { tree, base, outcome } = report;
-  if (outcome.kind === 'not-voted') {
+  const { tree, base, isBeforeVote } = report;
+  if (isBeforeVote) {
     return section(
       'tree',
       'The boot partition',
@@ -78,7 +78,7 @@ export function treeSection(report: Report): Html {
 
 function rowsTable(caption: string, rows: readonly TreeRow[], report: Report): Html {
   const { shown, more } = firstOf(rows, LIMITS.treeRows);
-  const isCompared = report.tree.compared && report.outcome.kind !== 'not-voted';
+  const isCompared = report.tree.compared;
   return html`${table(
     caption,
     [

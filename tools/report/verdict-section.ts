@@ -14,7 +14,7 @@ export interface Headline {
   readonly lede: string;
 }
 
-export function headline({ outcome, boot, image, network, root }: Report): Headline {
+export function headline({ outcome, boot, image, isBeforeVote, network, root }: Report): Headline {
   switch (outcome.kind) {
     case 'blessed': {
       const { verdict } = outcome;
@@ -51,7 +51,12 @@ export function headline({ outcome, boot, image, network, root }: Report): Headl
       return {
         state: 'failed',
         seal: 'Refused',
-        title: image === null ? 'No image is made of these partitions' : 'This image must not be installed',
+        title:
+          image !== null
+            ? 'This image must not be installed'
+            : isBeforeVote
+              ? 'Nothing is to be proposed from these files'
+              : 'No image is made of these partitions',
         kind: 'GuestOS image, refused',
         lede: `${outcome.refusal.error.message.replace(/^./u, (letter) => letter.toUpperCase())}.`,
       };
