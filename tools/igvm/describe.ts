@@ -103,7 +103,7 @@ export class Describer {
           fields: { ...mask, policy: hex(header.policy), bits: bitNames(header.policy, POLICY_BITS) },
         };
       case 'parameter-area': {
-        const place = this.#area(header.index);
+        const place = `area ${this.#place(header.index)}`;
         const fields = {
           index: String(header.index),
           size: hex(header.sizeBytes),
@@ -126,7 +126,7 @@ export class Describer {
         return {
           subject: '',
           fields: {
-            area: this.#area(header.index),
+            area: this.#place(header.index),
             index: String(header.index),
             byteOffset: hex(header.byteOffset),
           },
@@ -176,9 +176,10 @@ export class Describer {
     }
   }
 
-  #area(index: number): string {
+  /** Where an area ends up. */
+  #place(index: number): string {
     const gpa = this.#insertedAt.get(index);
-    return gpa === undefined ? `area ${index}, never inserted` : `area at ${hex(gpa)}`;
+    return gpa === undefined ? `${index}, never inserted` : `at ${hex(gpa)}`;
   }
 
   #registers(context: VpContext): Record<string, string> {

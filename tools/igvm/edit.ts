@@ -1,7 +1,7 @@
 import { formatError, mismatchError, usageError, type CvmError } from '../errors.ts';
 import { Describer, hex } from './describe.ts';
 import { typeOfHeader } from './header-types.ts';
-import { parameterAreaSizes } from './measured-file.ts';
+import { loadedBytes, parameterAreaSizes } from './measured-file.ts';
 import {
   ADDRESS_LIMIT,
   headersOfKind,
@@ -139,7 +139,7 @@ function added(file: IgvmFile, headers: readonly IgvmHeader[], edit: MemoryEdit,
     if (!('mask' in header) || (header.mask & mask) === 0) continue;
     const size =
       header.kind === 'page-data'
-        ? IGVM_PAGE_BYTES
+        ? loadedBytes(header)
         : header.kind === 'parameter-insert'
           ? (areas.get(header.index) ?? 0)
           : 0;

@@ -82,12 +82,17 @@ export function requireKnownHeaders(file: IgvmFile): void {
   });
 }
 
-/** The size of a page's memory. @throws CvmError format IGVM_LARGE_PAGE for a page of 2 MiB with data */
+/** How much memory a page takes. */
+export function loadedBytes({ flags }: PageData): number {
+  return (flags & PAGE_FLAGS.is2MbPage) === 0 ? IGVM_PAGE_BYTES : LARGE_PAGE_BYTES;
+}
+
+/** {@link loadedBytes}. @throws CvmError format IGVM_LARGE_PAGE for a page of 2 MiB with data */
 export function pageSize(header: PageData, index: number): number {
   if ((header.flags & PAGE_FLAGS.is2MbPage) === 0) return IGVM_PAGE_BYTES;
   if (header.data !== undefined)
     throw largePage(header, index, 'it has data, of which readers see 4096 bytes');
-  return LARGE_PAGE_BYTES;
+  return loadedBytes(header);
 }
 
 export function largePage(header: IgvmHeader & { gpa: number }, index: number, why: string): CvmError {

@@ -1,6 +1,7 @@
 import { mismatchError, usageError } from '../errors.ts';
 import { Describer, hex } from './describe.ts';
-import { IGVM_PAGE_BYTES, type IgvmFile } from './model.ts';
+import { loadedBytes } from './measured-file.ts';
+import { IGVM_PAGE_BYTES, LARGE_PAGE_BYTES, type IgvmFile } from './model.ts';
 import { IGVM_LIMIT_BYTES } from './fixed-header.ts';
 import { wholePage } from './measure-snp.ts';
 
@@ -22,14 +23,19 @@ export function loadedMemory(file: IgvmFile, mask: number, gpa: number, sizeByte
     });
   }
   const pages = new Map<number, Uint8Array>();
+  const large = new Set<number>();
   const empty = new Uint8Array(IGVM_PAGE_BYTES);
   for (const header of file.headers) {
     if (header.kind !== 'page-data' || (header.mask & mask) === 0 || pages.has(header.gpa)) continue;
     pages.set(header.gpa, header.data === undefined ? empty : wholePage(header.data));
+    if (loadedBytes(header) === LARGE_PAGE_BYTES) large.add(header.gpa);
   }
+  /** What lies behind the first 4 KiB of a page of 2 MiB is empty. */
+  const pageAt = (at: number): Uint8Array | undefined =>
+    pages.get(at) ?? (large.has(at - (at % LARGE_PAGE_BYTES)) ? empty : undefined);
   const parts: Uint8Array[] = [];
   for (let at = gpa; sizeBytes === undefined || at < gpa + sizeBytes; at += IGVM_PAGE_BYTES) {
-    const page = pages.get(at);
+    const page = pageAt(at);
     if (page === undefined) {
       if (sizeBytes === undefined && parts.length > 0) break;
       throw mismatchError('IGVM_PAGE_MISSING', 'the file does not load this page', {

@@ -7,13 +7,15 @@ const WINDOW_BYTES = 1 << 20;
 
 /**
  * Pages of a file through one buffer: what {@link read} answers holds until the next call. Whoever reads in order gets
- * large reads; each jump begins anew with one page, so that no order of reading costs more than twice its bytes.
+ * larger reads, as long as at least half of each is used: in no order is more than four times of what is asked for read.
  */
 export class PageWindow {
   readonly #source: ByteSource;
   readonly #buffer = new Uint8Array(WINDOW_BYTES);
   #start = 0;
   #end = 0;
+  /** Bytes that were handed out of the buffer since it was filled. */
+  #used = 0;
 
   constructor(source: ByteSource) {
     this.#source = source;
@@ -22,16 +24,19 @@ export class PageWindow {
   /** @param length at most {@link IGVM_PAGE_BYTES}, and inside the source */
   read(offset: number, length: number): Uint8Array {
     if (offset < this.#start || offset + length > this.#end) this.#fill(offset, length);
+    this.#used += length;
     const at = offset - this.#start;
     return this.#buffer.subarray(at, at + length);
   }
 
   #fill(offset: number, length: number): void {
-    const goesOn = this.#end > 0 && offset <= this.#end && offset > this.#start;
-    const wanted = goesOn ? Math.min(WINDOW_BYTES, 2 * (this.#end - this.#start)) : IGVM_PAGE_BYTES;
+    const held = this.#end - this.#start;
+    const goesOn = offset > this.#start && 2 * this.#used >= held;
+    const wanted = goesOn ? Math.min(WINDOW_BYTES, 2 * held) : IGVM_PAGE_BYTES;
     const count = Math.max(length, Math.min(wanted, this.#source.sizeBytes - offset));
     // Nothing is held while the buffer is written, should that fail.
-    this.#end = 0;
+    this.#end = this.#start;
+    this.#used = 0;
     readInto(this.#source, offset, this.#buffer.subarray(0, count));
     this.#start = offset;
     this.#end = offset + count;
