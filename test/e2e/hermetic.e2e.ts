@@ -5,7 +5,8 @@ import { bazel, build, count, sha256, spawnsOf } from './bazel.ts';
 
 const here = inject('here');
 const second = inject('second');
-const image = 'ic-os/guestos/envs/sev-recovery/update-img';
+const target = '//ic-os/guestos/envs/sev-recovery:update-img';
+const image = 'bazel-bin/ic-os/guestos/envs/sev-recovery/update-img.tar.zst';
 
 /** The files of the machine that `--config=hermetic` shows to actions. */
 const mounts = readFileSync(join(here, '.bazelrc'), 'utf8')
@@ -17,12 +18,11 @@ beforeAll(() => {
 });
 
 test('the main job needs seven files of the machine, and makes the same bytes', async () => {
-  build(here, [`//${image}`]);
+  build(here, [target]);
   expect(mounts).toHaveLength(7);
-  const spawns = spawnsOf(second, ['--config=hermetic', `//${image}`]);
+  const spawns = spawnsOf(second, ['--config=hermetic', target]);
   expect(count(spawns.map(({ runner }) => runner))).toEqual({ 'linux-sandbox': 22 });
-  const built = `bazel-bin/${image}.tar.zst`;
-  expect(await sha256(join(second, built))).toBe(await sha256(join(here, built)));
+  expect(await sha256(join(second, image))).toBe(await sha256(join(here, image)));
 });
 
 test('an action that reads a file of the machine fails, and only there', () => {

@@ -113,7 +113,8 @@ export async function buildOn({
     ...(machine.door === 'workspace' ? ['--config=workspace'] : []),
   ];
   if (typeof means.clock !== 'string') {
-    flags.push('--config=hermetic');
+    // A genrule is a user's own builder, and needs a shell.
+    flags.push('--config=hermetic', '--strategy=Genrule=processwrapper-sandbox');
     const etc = writeEtc(join(place, 'etc'), machine, means.clock.library);
     if (etc !== undefined) flags.push(`--sandbox_add_mount_pair=${etc}:/etc`);
   }
