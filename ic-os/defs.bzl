@@ -75,6 +75,7 @@ def icos_build(
             size_bytes = str(pins["base_size"] or ""),
             is_voted = pins["proposal"],
         )
+        _release(pins, base, chip_ids, common, vcpus)
         network = pins["network"]
         has_twins = network == "dev" and dev_proposal != None
         if has_twins:
@@ -117,8 +118,6 @@ def icos_build(
             vcpus = vcpus,
             version_file = version_file,
         )
-    if base:
-        _release(pins, base, chip_ids, common, vcpus)
 
 def _pins(name):
     """Gives what the lock of this package pins, and the hub's package."""

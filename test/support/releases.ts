@@ -31,11 +31,19 @@ const VERSION = 'v-1';
 const sha256 = (bytes: Uint8Array): string => bytesToHex(digestBytes('sha256', bytes));
 
 /** A root partition with a version where a build puts it. */
-function rootPartition(version: string, fill: number): { readonly image: ByteSource; readonly rootHash: string } {
+function rootPartition(
+  version: string,
+  fill: number,
+): { readonly image: ByteSource; readonly rootHash: string } {
   const common = { mode: 0o755, uid: 0, gid: 0, mtimeSec: 0, mtimeNsec: 0, xattrs: NO_XATTRS } as const;
   const entries: TreeEntry[] = [
     ...['', 'opt', 'opt/ic', 'opt/ic/share'].map((path) => ({ ...common, path, type: 'dir' as const })),
-    { ...common, path: 'opt/ic/share/version.txt', type: 'file', content: sourceFromBytes(utf8Bytes(`${version}\n`)) },
+    {
+      ...common,
+      path: 'opt/ic/share/version.txt',
+      type: 'file',
+      content: sourceFromBytes(utf8Bytes(`${version}\n`)),
+    },
     { ...common, path: 'z', type: 'file', content: sourceFromBytes(new Uint8Array(9000).fill(fill)) },
   ];
   const data = writeExt4(entries, {
@@ -94,7 +102,11 @@ export async function releaseParts(): Promise<Parts> {
   cpSync(new URL('../../package-lock.json', import.meta.url), path('package-lock.json'));
   const plan = { vcpus: '64', vcpuTypes: 'EPYC-v4' };
   const packing = { boot: 'boot.tzst', root: 'root.tzst', request: 'request', network: 'dev', ...plan };
-  await runCommand(updateImage, folder, [], { ...packing, versionFile: 'version', output: 'update-img.tar.zst' });
+  await runCommand(updateImage, folder, [], {
+    ...packing,
+    versionFile: 'version',
+    output: 'update-img.tar.zst',
+  });
   await runCommand(diskImage, folder, [], { ...packing, output: 'disk-img.tar.zst' });
   const facts = verifyProposal({ certificate, request, trust: { network: 'dev' } });
   const baseBytes = readFileSync(path('base.tar.zst'));
@@ -170,7 +182,10 @@ interface Statement {
 }
 
 /** The provenance, and then SHA256SUMS, of what is there: everything that a forger without a key can make fit. */
-export function rewriteProvenance(folder: string, change: (statement: Statement) => void = () => undefined): void {
+export function rewriteProvenance(
+  folder: string,
+  change: (statement: Statement) => void = () => undefined,
+): void {
   const path = join(folder, 'provenance.intoto.json');
   const statement = JSON.parse(readFileSync(path, 'utf8')) as Statement;
   const own = ['SHA256SUMS', 'provenance.intoto.json'];

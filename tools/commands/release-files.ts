@@ -6,9 +6,9 @@ import { readAll } from '../bytes/source.ts';
 import { showRaw } from '../bytes/text.ts';
 import { CvmError, formatError, usageError } from '../errors.ts';
 import { UPDATE_IMAGE_MEMBERS } from '../guestos/layout.ts';
-import type { ReleaseImage } from '../release/images.ts';
+import type { ReleaseImage } from '../release/judge-images.ts';
 import { CAS_FOLDER, RELEASE_FILES } from '../release/layout.ts';
-import type { ReleaseContents } from '../release/verify.ts';
+import type { ReleaseContents } from '../release/contents.ts';
 import { readTar, type TarMember } from '../tar/reader.ts';
 import { fileError, openFile, type OpenFile } from './files.ts';
 import { openDecompressed, openImage } from './image-files.ts';
@@ -134,12 +134,23 @@ function exactMembers(members: readonly TarMember[]): readonly [TarMember, TarMe
   const isExact =
     members.length === UPDATE_IMAGE_MEMBERS.length &&
     members.every(({ name, type }, i) => name === UPDATE_IMAGE_MEMBERS[i] && type === 'file');
-  if (isExact && boot !== undefined && root !== undefined && version !== undefined) return [boot, root, version];
-  throw formatError('UPDATE_IMAGE_MEMBERS', 'the update image does not hold its three members and nothing else', {
-    facts: [
-      ['expected', UPDATE_IMAGE_MEMBERS.join(', ')],
-      ['found', members.slice(0, 10).map(({ name }) => showRaw(name)).join(', ') || 'nothing'],
-    ],
-    mend: 'do not use the image: no build of this repository makes such an archive',
-  });
+  if (isExact && boot !== undefined && root !== undefined && version !== undefined)
+    return [boot, root, version];
+  throw formatError(
+    'UPDATE_IMAGE_MEMBERS',
+    'the update image does not hold its three members and nothing else',
+    {
+      facts: [
+        ['expected', UPDATE_IMAGE_MEMBERS.join(', ')],
+        [
+          'found',
+          members
+            .slice(0, 10)
+            .map(({ name }) => showRaw(name))
+            .join(', ') || 'nothing',
+        ],
+      ],
+      mend: 'do not use the image: no build of this repository makes such an archive',
+    },
+  );
 }

@@ -63,7 +63,12 @@ export function writeProvenance(provenance: Provenance): string {
       subject,
       predicateType: PROVENANCE_TYPE,
       predicate: {
-        buildDefinition: { buildType, externalParameters: parameters, internalParameters: {}, resolvedDependencies },
+        buildDefinition: {
+          buildType,
+          externalParameters: parameters,
+          internalParameters: {},
+          resolvedDependencies,
+        },
         runDetails: {
           builder: { id: builderId },
           ...(finishedOn === undefined ? {} : { metadata: { finishedOn } }),
@@ -175,9 +180,13 @@ function requireUnique(where: string, list: readonly { readonly name: string }[]
 }
 
 function malformed(why: string, cause?: unknown): CvmError {
-  return formatError('PROVENANCE', 'the provenance is not an in-toto Statement v1 with SLSA Provenance v1 of a release', {
-    facts: [['why', why]],
-    mend: 'take the file from its release',
-    ...(cause === undefined ? {} : { cause }),
-  });
+  return formatError(
+    'PROVENANCE',
+    'the provenance is not an in-toto Statement v1 with SLSA Provenance v1 of a release',
+    {
+      facts: [['why', why]],
+      mend: 'take the file from its release',
+      ...(cause === undefined ? {} : { cause }),
+    },
+  );
 }
