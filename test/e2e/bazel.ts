@@ -1,6 +1,8 @@
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { expect } from 'vitest';
 
 export interface BazelResult {
@@ -41,6 +43,18 @@ export function buildFails(workspace: string, words: readonly string[], code: st
   expect(result.exitCode, result.output).not.toBe(0);
   expect(result.output).toContain(`error ${code} `);
   return result;
+}
+
+/** Builds, and answers the mnemonics of the actions that ran, sorted; cached ones are not in it. */
+export function ran(workspace: string, words: readonly string[]): string[] {
+  const log = join(mkdtempSync(join(tmpdir(), 'cvm-execution-')), 'log.json');
+  build(workspace, [...words, `--execution_log_json_file=${log}`]);
+  const text = readFileSync(log, 'utf8').trim();
+  rmSync(dirname(log), { recursive: true });
+  // The log is one JSON object after the other.
+  const spawns =
+    text === '' ? [] : (JSON.parse(`[${text.replace(/\}\s*\{/g, '},{')}]`) as { mnemonic: string }[]);
+  return [...new Set(spawns.map((spawn) => spawn.mnemonic))].sort();
 }
 
 /** A file's sha256, in hex. */

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -12,13 +12,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeAll, expect, inject, test } from 'vitest';
 import { background } from './background.ts';
-import { bazel, build, buildFails } from './bazel.ts';
+import { bazel, build, buildFails, ran } from './bazel.ts';
 
 const here = inject('here');
-const second = inject('second');
 const env = 'ic-os/guestos/envs/sev-recovery-dev';
 const rehearsal = `//${env}:release-rehearsal`;
-const made = join(second, `bazel-bin/${env}/release-rehearsal`);
+const made = join(here, `bazel-bin/${env}/release-rehearsal`);
 const scratch = mkdtempSync(join(tmpdir(), 'cvm-release-'));
 const COMMITS = [
   'fedcba9876543210fedcba9876543210fedcba98',
@@ -35,41 +34,56 @@ function status(revision: string): string {
   return `--workspace_status_command=${path}`;
 }
 
-/** The mnemonics of the actions that a build ran; cached ones are not in it. */
-function ran(words: readonly string[]): string[] {
-  const log = join(scratch, 'execution.json');
-  build(second, [...words, `--execution_log_json_file=${log}`]);
-  const text = readFileSync(log, 'utf8').trim();
-  const spawns =
-    text === '' ? [] : (JSON.parse(`[${text.replace(/\}\s*\{/g, '},{')}]`) as { mnemonic: string }[]);
-  return [...new Set(spawns.map((spawn) => spawn.mnemonic))].sort();
-}
-
 beforeAll(() => {
-  build(second, [rehearsal, `//${env}:update-img`, `//${env}:disk-img`, '//tools:cvm', status(COMMITS[0])]);
+  build(here, [rehearsal, `//${env}:update-img`, `//${env}:disk-img`, '//tools:cvm', status(COMMITS[0])]);
 });
 
 test('the shipped lock pins dev: its release is refused, by name and with the mend', () => {
   const target = '//ic-os/guestos/envs/sev-recovery:release';
-  const { output } = buildFails(second, [target, status(COMMITS[0])], 'GATE_DEV_NETWORK');
+  const { output } = buildFails(here, [target, status(COMMITS[0])], 'GATE_DEV_NETWORK');
   expect(output).toContain('pin with --base=<commit> --proposal=<id>');
-  expect(existsSync(join(second, 'bazel-bin/ic-os/guestos/envs/sev-recovery/release/SHA256SUMS'))).toBe(
-    false,
-  );
+  expect(existsSync(join(here, 'bazel-bin/ic-os/guestos/envs/sev-recovery/release/SHA256SUMS'))).toBe(false);
   // Nobody who builds everything asks for it.
-  const { output: all } = bazel(second, [
-    'cquery',
-    '--output=label',
-    `kind("cvm_release rule", //ic-os/...)`,
-  ]);
+  const { output: all } = bazel(here, ['cquery', '--output=label', `kind("cvm_release rule", //ic-os/...)`]);
   expect(all).toContain('sev-recovery:release');
-  expect(bazel(second, ['query', 'attr(tags, manual, //ic-os/...:*)']).output).toContain(target);
+  expect(bazel(here, ['query', 'attr(tags, manual, //ic-os/...:*)']).output).toContain(target);
 });
 
 test('the gate asks for a clean checkout', () => {
-  buildFails(second, [rehearsal, status(`${COMMITS[0]}-dirty`)], 'GATE_REVISION_DIRTY');
-  // The second folder is no checkout: its own status says so.
-  buildFails(second, [rehearsal], 'GATE_REVISION_UNKNOWN');
+  buildFails(here, [rehearsal, status(`${COMMITS[0]}-dirty`)], 'GATE_REVISION_DIRTY');
+  buildFails(here, [rehearsal, status('unknown')], 'GATE_REVISION_UNKNOWN');
+});
+
+test('the status program tells a clean commit, a dirty one, and what is no checkout', () => {
+  const folder = join(scratch, 'checkout');
+  const script = join(here, 'tools/workspace-status.sh');
+  const git = (...words: readonly string[]): string =>
+    execFileSync('git', ['-c', 'user.name=x', '-c', 'user.email=x@example.com', ...words], {
+      cwd: folder,
+      encoding: 'utf8',
+    }).trim();
+  const said = (cwd = folder, env: Readonly<Record<string, string>> = {}): string =>
+    execFileSync(script, { cwd, encoding: 'utf8', env: { ...process.env, ...env } });
+  mkdirSync(join(folder, 'below'), { recursive: true });
+  expect(said()).toBe('STABLE_GIT_REVISION unknown\n');
+  git('init', '--quiet');
+  expect(said()).toBe('STABLE_GIT_REVISION unknown\n');
+  writeFileSync(join(folder, 'file'), '1');
+  writeFileSync(join(folder, '.gitignore'), 'ignored\n');
+  git('add', '--all');
+  git('commit', '--quiet', '--message', 'first');
+  const commit = git('rev-parse', 'HEAD');
+  expect(said()).toBe(`STABLE_GIT_REVISION ${commit}\n`);
+  writeFileSync(join(folder, 'ignored'), 'x');
+  expect(said()).toBe(`STABLE_GIT_REVISION ${commit}\n`);
+  writeFileSync(join(folder, 'file'), '2');
+  expect(said()).toBe(`STABLE_GIT_REVISION ${commit}-dirty\n`);
+  git('checkout', '--quiet', 'file');
+  writeFileSync(join(folder, 'new'), 'x');
+  expect(said()).toBe(`STABLE_GIT_REVISION ${commit}-dirty\n`);
+  // A copy inside somebody's checkout is not of that commit, and a machine without git knows nothing.
+  expect(said(join(folder, 'below'))).toBe('STABLE_GIT_REVISION unknown\n');
+  expect(said(folder, { PATH: '/nowhere' })).toBe('STABLE_GIT_REVISION unknown\n');
 });
 
 test('another revision makes another release, and nothing else runs', () => {
@@ -79,10 +93,10 @@ test('another revision makes another release, and nothing else runs', () => {
     `//${env}:disk-img`,
     `//${env}:launch-measurements.json`,
   ];
-  ran([...targets, status(COMMITS[0])]);
+  ran(here, [...targets, status(COMMITS[0])]);
   const first = readFileSync(join(made, 'SHA256SUMS'), 'utf8').trimEnd().split('\n');
-  expect(ran([...targets, status(COMMITS[0])])).toEqual([]);
-  expect(ran([...targets, status(COMMITS[1])])).toEqual(['CvmReleaseCreate']);
+  expect(ran(here, [...targets, status(COMMITS[0])])).toEqual([]);
+  expect(ran(here, [...targets, status(COMMITS[1])])).toEqual(['CvmReleaseCreate']);
   const next = readFileSync(join(made, 'SHA256SUMS'), 'utf8').trimEnd().split('\n');
   // One digest differs: that of the provenance.
   expect(next.filter((line, i) => line !== first[i]).map((line) => line.slice(65))).toEqual([
@@ -91,12 +105,12 @@ test('another revision makes another release, and nothing else runs', () => {
 });
 
 test('made, verified, published over lost connections, fetched, verified again', async () => {
-  build(second, [rehearsal, status(COMMITS[0])]);
+  build(here, [rehearsal, status(COMMITS[0])]);
   const verify = (
     folder: string,
     ...words: readonly string[]
   ): { readonly code: number | null; readonly out: string } => {
-    const run = spawnSync(join(second, 'bazel-bin/tools/cvm'), ['release', 'verify', folder, ...words], {
+    const run = spawnSync(join(here, 'bazel-bin/tools/cvm'), ['release', 'verify', folder, ...words], {
       encoding: 'utf8',
     });
     return { code: run.status, out: run.stdout + run.stderr };
@@ -108,7 +122,7 @@ test('made, verified, published over lost connections, fetched, verified again',
     '--revision',
     COMMITS[0],
     '--package-lock',
-    join(second, 'package-lock.json'),
+    join(here, 'package-lock.json'),
   );
   expect(good.code, good.out).toBe(0);
   expect(good.out).toContain('good, and NOT FOR PRODUCTION');
@@ -122,7 +136,7 @@ test('made, verified, published over lost connections, fetched, verified again',
   const server = await background(process.execPath, [join(here, 'test/e2e/object-store.ts'), scratch]);
   const publish = (): { readonly code: number; readonly output: string } => {
     const { exitCode, output } = bazel(
-      second,
+      here,
       ['run', status(COMMITS[0]), `${rehearsal}.publish`, '--', '--to', server.firstLine],
       {
         env: {

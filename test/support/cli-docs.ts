@@ -7,7 +7,7 @@ const MEANINGS: Readonly<Record<ErrorKind, string>> = {
   format: 'the bytes are malformed',
   trust: 'the bytes are well formed and must not be believed',
   mismatch: 'two values that have to agree do not',
-  network: 'the network failed (download commands only)',
+  network: 'the network failed (only commands that download or publish)',
 };
 
 const HEAD = `# cvm

@@ -1,5 +1,4 @@
 /** The files of a release: which there are, and whether they are those that are listed. */
-import type { FileIdentity } from '../bytes/digest.ts';
 import { formatError, mismatchError, trustError, type CvmError } from '../errors.ts';
 import { proposalFileNames } from '../lock/lock.ts';
 import { readText, requireFile, type ReleaseContents, type VerifyOptions } from './contents.ts';
