@@ -30,34 +30,40 @@ export async function openRelease(folder: string): Promise<OpenRelease> {
   const top = list(folder);
   const cas = top.folders.includes(CAS_FOLDER) ? list(join(folder, CAS_FOLDER)) : undefined;
   const opened: OpenFile[] = [];
-  const update = await openUpdateImage(join(folder, RELEASE_FILES.updateImage), top.files, opened);
-  const disk = await attempt(async () => {
-    if (!top.files.includes(RELEASE_FILES.diskImage)) return undefined;
-    const image = await openImage(join(folder, RELEASE_FILES.diskImage), 'disk.img');
-    opened.push(image);
-    return image;
-  });
-  return {
-    files: identities(folder, top.files),
-    cas: cas === undefined ? new Map() : identities(join(folder, CAS_FOLDER), cas.files),
-    others: [
-      ...top.folders.filter((name) => name !== CAS_FOLDER),
-      ...(cas?.folders.map((name) => `${CAS_FOLDER}/${name}`) ?? []),
-    ],
-    read: (name) => {
-      const file = openFile(join(folder, name));
-      try {
-        return readAll(file, SMALL_FILE_LIMIT_BYTES, name).slice();
-      } finally {
-        file.close();
-      }
-    },
-    update,
-    disk,
-    close: () => {
-      for (const file of opened) file.close();
-    },
+  const close = (): void => {
+    for (const file of opened) file.close();
   };
+  try {
+    const update = await openUpdateImage(join(folder, RELEASE_FILES.updateImage), top.files, opened);
+    const disk = await attempt(async () => {
+      if (!top.files.includes(RELEASE_FILES.diskImage)) return undefined;
+      const image = await openImage(join(folder, RELEASE_FILES.diskImage), 'disk.img');
+      opened.push(image);
+      return image;
+    });
+    return {
+      files: identities(folder, top.files),
+      cas: cas === undefined ? new Map() : identities(join(folder, CAS_FOLDER), cas.files),
+      others: [
+        ...top.folders.filter((name) => name !== CAS_FOLDER),
+        ...(cas?.folders.map((name) => `${CAS_FOLDER}/${name}`) ?? []),
+      ],
+      read: (name) => {
+        const file = openFile(join(folder, name));
+        try {
+          return readAll(file, SMALL_FILE_LIMIT_BYTES, name).slice();
+        } finally {
+          file.close();
+        }
+      },
+      update,
+      disk,
+      close,
+    };
+  } catch (error) {
+    close();
+    throw error;
+  }
 }
 
 function identities(folder: string, names: readonly string[]): Map<string, FileIdentity> {

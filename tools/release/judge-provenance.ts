@@ -20,12 +20,19 @@ export function judgeKind(
     log.leaveOut('kind', `NOT FOR PRODUCTION: judged by the key of ${network}, which is public`);
     return;
   }
+  if (provenance === undefined && !hasNotice) {
+    log.leaveOut('kind', 'needs the provenance');
+    return;
+  }
   log.take(
     'kind',
     () => {
       const buildType = provenance?.buildType ?? '(no provenance)';
       if (!hasNotice && buildType === PRODUCTION.buildType) return;
-      throw trustError('RELEASE_KIND', 'this says of itself that it is no release', {
+      const message = hasNotice
+        ? 'this says of itself that it is no release'
+        : 'the provenance is not that of a release';
+      throw trustError('RELEASE_KIND', message, {
         facts: [
           ['build type', buildType],
           ['notice', hasNotice ? 'NOT FOR PRODUCTION' : 'none'],

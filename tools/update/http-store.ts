@@ -88,7 +88,7 @@ export class HttpStore implements ObjectStore {
     const { fetch, signal } = this.#options;
     const stop = new AbortController();
     let sentBytes = 0;
-    const source: Iterator<Uint8Array, undefined> = upload.chunks()[Symbol.iterator]();
+    const source = upload.chunks()[Symbol.iterator]();
     const body = new ReadableStream<Uint8Array>(
       {
         pull(controller) {

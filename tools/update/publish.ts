@@ -10,7 +10,7 @@ export interface Upload {
   /** 64 lower-case hex digits. */
   readonly sha256: string;
   /** The content, from its start, anew with every call. */
-  chunks(): Iterable<Uint8Array>;
+  chunks(): Iterable<Uint8Array, void>;
 }
 
 /** What a store says of an object without giving it away. What it does not say is undefined. */
