@@ -132,6 +132,8 @@ describe('refused', () => {
     [[...BUILD, 'externalParameters'], {}],
     [[...BUILD, 'externalParameters', 'vcpus'], []],
     [[...BUILD, 'externalParameters', 'vcpus'], [0]],
+    [[...BUILD, 'externalParameters', 'vcpus'], Array.from({ length: 33 }, (_, i) => i + 1)],
+    [[...BUILD, 'externalParameters', 'vcpuTypes'], Array.from({ length: 33 }, () => 'EPYC-v4')],
     [[...BUILD, 'externalParameters', 'chipIds'], ['2a']],
     [[...BUILD, 'resolvedDependencies'], []],
     [[...BUILD, 'resolvedDependencies'], [{ name: 'base', digest: {} }]],

@@ -343,6 +343,18 @@ describe('a consistent forgery', () => {
     expect(await failed(bad)).toEqual([step]);
   });
 
+  test.each([
+    ['more vCPUs than any machine has', (p: { vcpus: number[] }) => (p.vcpus = [1_000_000]), 3],
+    ['a CPU that nobody knows', (p: { vcpuTypes: string[] }) => (p.vcpuTypes = ['Z80']), 3],
+  ])('a provenance with %s is malformed', async (_, change, code) => {
+    const bad = copyOf(good);
+    rewriteProvenance(bad, (statement) => {
+      (change as (value: unknown) => void)(statement.predicate.buildDefinition.externalParameters);
+    });
+    expect((await verdicts(bad)).exitCode).toBe(code);
+    expect(await failed(bad)).toEqual(['measurements']);
+  });
+
   test.each(['base', 'lock', 'proposal', 'request', 'node', 'cvm-build.mjs', 'package-lock.json', 'source'])(
     'a provenance that does not name %s',
     async (name) => {
