@@ -120,8 +120,14 @@ export interface ProposalNames {
   readonly request: string;
 }
 
+export interface ProposalFiles extends ProposalNames {
+  readonly certificateBytes: Uint8Array;
+  readonly requestBytes: Uint8Array;
+}
+
 /** @returns undefined when there is not exactly one proposal */
-export function judgeProposalFiles(log: VerdictLog, { files }: ReleaseContents): ProposalNames | undefined {
+export function judgeProposalFiles(log: VerdictLog, contents: ReleaseContents): ProposalFiles | undefined {
+  const { files } = contents;
   return log.take(
     'proposal files',
     () => {
@@ -135,7 +141,11 @@ export function judgeProposalFiles(log: VerdictLog, { files }: ReleaseContents):
       }
       const names = proposalFileNames(id);
       requireFile(files, names.request);
-      return names;
+      return {
+        ...names,
+        certificateBytes: contents.read(names.certificate),
+        requestBytes: contents.read(names.request),
+      };
     },
     ({ certificate, request }) => `${certificate} and ${request}`,
   );

@@ -58,8 +58,8 @@ export function verifyRelease(contents: ReleaseContents, options: VerifyOptions)
       log,
       {
         network: options.network,
-        certificate: contents.read(found.certificate),
-        request: contents.read(found.request),
+        certificate: found.certificateBytes,
+        request: found.requestBytes,
         measurements: () => readText(contents, RELEASE_FILES.measurements),
         chipIds: (provenance?.parameters.chipIds ?? []).map((chip) => hexToBytes(chip, 'chip id')),
         vcpus: provenance?.parameters.vcpus ?? [PRODUCTION_VCPUS],
@@ -108,16 +108,19 @@ function judgeLock(
   names: ProposalNames,
   facts: ProposalFacts,
 ): void {
-  if (proposal === null || 'target' in proposal) {
-    log.leaveOut(
-      'lock proposal',
-      proposal === null ? 'the lock pins no proposal' : `the lock names a target, ${proposal.target}`,
-    );
+  if (proposal !== null && 'target' in proposal) {
+    log.leaveOut('lock proposal', `the lock names a target, ${proposal.target}`);
     return;
   }
   log.take(
     'lock proposal',
     () => {
+      if (proposal === null) {
+        throw mismatchError('LOCK_PROPOSAL', 'the lock pins no proposal, and the release holds one', {
+          facts: [['release', facts.proposalId]],
+          mend: 'do not use the release: its files are not of one build',
+        });
+      }
       const rows = [
         ['id', proposal.id, facts.proposalId.toString()],
         ['sha256', proposal.sha256, files.get(names.certificate)?.sha256],
@@ -136,7 +139,7 @@ function judgeLock(
         mend: 'do not use the release: its files are not of one build',
       });
     },
-    () => `the lock pins proposal ${proposal.id}, by the digests and the time of these files`,
+    () => `the lock pins proposal ${facts.proposalId}, by the digests and the time of these files`,
   );
 }
 

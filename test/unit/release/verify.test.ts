@@ -324,6 +324,26 @@ describe('a consistent forgery', () => {
     expect(await failed(bad)).toEqual(['lock proposal']);
   });
 
+  test('a lock from before the vote', async () => {
+    const bad = copyOf(good);
+    writeFileSync(join(bad, 'pins.lock.json'), writeLock({ ...parts.lock, proposal: null }));
+    rewriteProvenance(bad);
+    expect(await failed(bad)).toEqual(['lock proposal']);
+  });
+
+  test.each([
+    '139001.cbor',
+    '139001.request.cbor',
+    'pins.lock.json',
+    'sbom.spdx.json',
+    'launch-measurements.json',
+  ])('%s larger than any: a verdict like any other', async (name) => {
+    const bad = copyOf(good);
+    writeFileSync(join(bad, name), Buffer.alloc((16 << 20) + 1, ' '));
+    rewriteProvenance(bad);
+    expect((await verdicts(bad)).exitCode).toBe(3);
+  });
+
   test('measurements that are blessed, of another machine than was built', async () => {
     const bad = copyOf(good);
     const path = join(bad, 'launch-measurements.json');
