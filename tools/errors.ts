@@ -9,7 +9,7 @@
  * | format   | 3         | the bytes are malformed                                                     |
  * | trust    | 4         | the bytes are well formed and must not be believed                          |
  * | mismatch | 5         | two values that have to agree do not                                        |
- * | network  | 6         | the network failed us (only the download commands)                          |
+ * | network  | 6         | the network failed us (only commands that download or publish)              |
  */
 export type ErrorKind = 'bug' | 'usage' | 'format' | 'trust' | 'mismatch' | 'network';
 

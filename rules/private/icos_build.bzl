@@ -72,6 +72,7 @@ def icos_build(
             # A missing lock fails the targets that need it, when they are built.
             lock = (native.glob(["pins.lock.json"], allow_empty = True) or [None])[0],
         )
+        _release(base, chip_ids, common, vcpus)
         network = pinned["network"]
         has_twins = network == "dev" and dev_proposal != None
         if has_twins:
@@ -114,8 +115,6 @@ def icos_build(
             vcpus = vcpus,
             version_file = version_file,
         )
-    if base:
-        _release(base, chip_ids, common, vcpus)
 
 def _pinned(name, pins):
     """Gives what the lock of this package pins."""

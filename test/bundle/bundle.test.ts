@@ -34,6 +34,16 @@ test('what actions run holds no agent and no download', () => {
   expect(modules.filter((name) => name.includes('download'))).toEqual([]);
 });
 
+test('what actions run makes and verifies releases, and publishes none', () => {
+  const publishes = (name: string): string[] =>
+    inputs(name).modules.filter((module) =>
+      /release-publish|\/publish\.js|http-store|folder-store/.test(module),
+    );
+  expect(publishes('cvm.mjs')).toHaveLength(4);
+  expect(publishes('cvm-build.mjs')).toEqual([]);
+  expect(inputs('cvm-build.mjs').modules).toContain('tools/commands/release-create.js');
+});
+
 test.each(['cvm-build.mjs', 'cvm-sign.mjs', 'cvm.mjs'])(
   '%s holds nothing of the development NNS, where signing lives',
   (name) => {

@@ -19,6 +19,7 @@ import { command as fileSha256 } from '../../tools/commands/file-sha256.ts';
 import { openFile, writeFileWhole } from '../../tools/commands/files.ts';
 import { openImage, writeTzst } from '../../tools/commands/image-files.ts';
 import { writeCpio } from '../../tools/cpio/writer.ts';
+import { readSums, writeSums } from '../../tools/release/sums.ts';
 import { readTar, type TarMember } from '../../tools/tar/reader.ts';
 import { writeSparseTar } from '../../tools/tar/sparse.ts';
 import { treeFromTar, treeToTar } from '../../tools/tar/tree.ts';
@@ -452,4 +453,21 @@ oracleTest({ sha256sum })('sha256sum checks our sum files', async () => {
   expect(run(sha256sum, ['image'], folder).toString()).toBe(
     readFileSync(join(folder, 'image.sha256'), 'utf8'),
   );
+});
+
+oracleTest({ sha256sum })('sha256sum reads the sum files of releases, and we read its own', () => {
+  const folder = scratchFolder();
+  const names = ['a', 'b c', 'd\\e', 'f\ng', 'h\ri', 'ü'];
+  const entries = names.map((name, i) => {
+    writeFileSync(join(folder, name), noise(1000 + i, i));
+    return { name, sha256: sha256(sourceFromBytes(noise(1000 + i, i))) };
+  });
+  writeFileSync(join(folder, 'SHA256SUMS'), writeSums(entries));
+  // Its reader takes one space for the form of BSD's tools, escapes and all.
+  const checked = run(sha256sum, ['--check', '--strict', 'SHA256SUMS'], folder).toString();
+  expect(checked.match(/: OK$/gm)).toHaveLength(names.length);
+  for (const mode of ['--text', '--binary']) {
+    const theirs = run(sha256sum, [mode, '--', ...names], folder).toString();
+    expect(readSums(theirs)).toEqual(entries);
+  }
 });

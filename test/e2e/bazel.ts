@@ -73,6 +73,11 @@ export function spawnsOf(workspace: string, words: readonly string[]): readonly 
   }
 }
 
+/** Builds, and answers the mnemonics of the actions that ran, sorted. */
+export function ran(workspace: string, words: readonly string[]): string[] {
+  return [...new Set(spawnsOf(workspace, words).map(({ mnemonic }) => mnemonic))].sort();
+}
+
 /** An action as Bazel plans it; what is empty is left out. */
 export interface Action {
   readonly mnemonic: string;

@@ -63,10 +63,14 @@ function check(path: string, io: Io): number {
   }
   const wrong = entries.filter((entry) => !checkOne(dirname(path), entry, io));
   if (wrong.length === 0) return 0;
-  throw mismatchError('SUMS_MISMATCH', `${wrong.length} of ${entries.length} files are not what the sum file lists`, {
-    facts: wrong.slice(0, 10).map(({ name, sha256 }) => [name, `listed ${sha256}`]),
-    mend: 'fetch them again; if it stays so, do not use them',
-  });
+  throw mismatchError(
+    'SUMS_MISMATCH',
+    `${wrong.length} of ${entries.length} files are not what the sum file lists`,
+    {
+      facts: wrong.slice(0, 10).map(({ name, sha256 }) => [name, `listed ${sha256}`]),
+      mend: 'fetch them again; if it stays so, do not use them',
+    },
+  );
 }
 
 function checkOne(folder: string, { name, sha256 }: SumEntry, io: Io): boolean {

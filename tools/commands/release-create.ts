@@ -10,7 +10,12 @@ import { verifyProposal } from '../proposal/verify.ts';
 import { passGate, revisionOfStatus } from '../release/gate.ts';
 import { isReleaseName, PRODUCTION, RELEASE_FILES, type ReleaseKind } from '../release/layout.ts';
 import { writeBill } from '../release/spdx.ts';
-import { DEPENDENCIES, writeProvenance, type Provenance, type ResourceDescriptor } from '../release/statement.ts';
+import {
+  DEPENDENCIES,
+  writeProvenance,
+  type Provenance,
+  type ResourceDescriptor,
+} from '../release/statement.ts';
 import { writeSums } from '../release/sums.ts';
 import { verifyRelease } from '../release/verify.ts';
 import { VERSION } from '../version.ts';
@@ -40,19 +45,29 @@ export const RELEASE_OPTIONS: readonly OptionSpec[] = [
   { flags: '--base <image>', description: 'the base release that the lock pins', required: true },
   {
     flags: '--status-file <file>',
-    description: "Bazel's stable status, whose STABLE_GIT_REVISION is the source's revision; the gate demands it",
+    description:
+      "Bazel's stable status, whose STABLE_GIT_REVISION is the source's revision; the gate demands it",
   },
   { flags: '--package-lock <file>', description: 'package-lock.json of the toolchain', required: true },
   { flags: '--tool <file>', description: 'the bundle that built the images', required: true },
   { flags: '--node <file>', description: 'the Node.js that ran it', required: true },
   { flags: '--target <label>', description: 'what was built', required: true },
-  { flags: '--builder-id <uri>', description: 'who built it, for the provenance', defaultValue: 'urn:rules-cvm:bazel' },
+  {
+    flags: '--builder-id <uri>',
+    description: 'who built it, for the provenance',
+    defaultValue: 'urn:rules-cvm:bazel',
+  },
   ...PLAN_OPTIONS,
   CHIP_ID_OPTION,
-  { flags: '--document <file>', description: 'a further file, under its own name; may be repeated', repeatable: true },
+  {
+    flags: '--document <file>',
+    description: 'a further file, under its own name; may be repeated',
+    repeatable: true,
+  },
   {
     flags: '--time <time>',
-    description: 'YYYY-MM-DDTHH:MM:SSZ, to state when it was built; without it no clock is asked and none is stated',
+    description:
+      'YYYY-MM-DDTHH:MM:SSZ, to state when it was built; without it no clock is asked and none is stated',
   },
   { flags: '--output <dir>', description: 'folder that does not exist or is empty', required: true },
 ];
@@ -101,20 +116,26 @@ export async function createRelease(kind: ReleaseKind, options: OptionValues, io
 }
 
 function readInputs(options: OptionValues, io: Io): Inputs {
-  const small = (name: string, what: string): Uint8Array => readSmallFile(io, requiredText(options, name), what);
+  const small = (name: string, what: string): Uint8Array =>
+    readSmallFile(io, requiredText(options, name), what);
   const status = textOption(options, 'statusFile');
   return {
     lockText: small('lock', 'the lock'),
     lock: parseLock(readSmallText(io, requiredText(options, 'lock'), 'the lock')),
     certificate: small('proposal', 'the proposal certificate'),
     request: optionalFile(io, options, 'request', 'the request'),
-    revision: status === undefined ? undefined : revisionOfStatus(readSmallText(io, status, 'the status file')),
+    revision:
+      status === undefined ? undefined : revisionOfStatus(readSmallText(io, status, 'the status file')),
     packageLock: small('packageLock', 'package-lock.json'),
   };
 }
 
 /** What the images' own checks refuse, the gate refuses. */
-function orRefuse<T>(kind: ReleaseKind, gate: Omit<Parameters<typeof passGate>[1], 'invalid'>, step: () => T): T {
+function orRefuse<T>(
+  kind: ReleaseKind,
+  gate: Omit<Parameters<typeof passGate>[1], 'invalid'>,
+  step: () => T,
+): T {
   try {
     return step();
   } catch (error) {
@@ -172,8 +193,8 @@ const byName = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]
 /** Files that go in as they are, by their names in the release. @throws CvmError usage RELEASE_DOCUMENT */
 function copies(options: OptionValues, io: Io): Map<string, string> {
   const path = (name: string): string => resolvePath(io, requiredText(options, name));
-  const found = new Map([
-    [RELEASE_FILES.updateImage as string, path('updateImage')],
+  const found = new Map<string, string>([
+    [RELEASE_FILES.updateImage, path('updateImage')],
     [RELEASE_FILES.measurements, path('measurements')],
   ]);
   if (textOption(options, 'diskImage') !== undefined) found.set(RELEASE_FILES.diskImage, path('diskImage'));

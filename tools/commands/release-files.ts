@@ -6,9 +6,9 @@ import { readAll } from '../bytes/source.ts';
 import { showRaw } from '../bytes/text.ts';
 import { CvmError, formatError, usageError } from '../errors.ts';
 import { UPDATE_IMAGE_MEMBERS } from '../guestos/layout.ts';
-import type { ReleaseImage } from '../release/images.ts';
+import type { ReleaseImage } from '../release/judge-images.ts';
 import { CAS_FOLDER, RELEASE_FILES } from '../release/layout.ts';
-import type { ReleaseContents } from '../release/verify.ts';
+import type { ReleaseContents } from '../release/contents.ts';
 import { readTar, type TarMember } from '../tar/reader.ts';
 import { fileError, openFile, type OpenFile } from './files.ts';
 import { openDecompressed, openImage } from './image-files.ts';
@@ -30,34 +30,40 @@ export async function openRelease(folder: string): Promise<OpenRelease> {
   const top = list(folder);
   const cas = top.folders.includes(CAS_FOLDER) ? list(join(folder, CAS_FOLDER)) : undefined;
   const opened: OpenFile[] = [];
-  const update = await openUpdateImage(join(folder, RELEASE_FILES.updateImage), top.files, opened);
-  const disk = await attempt(async () => {
-    if (!top.files.includes(RELEASE_FILES.diskImage)) return undefined;
-    const image = await openImage(join(folder, RELEASE_FILES.diskImage), 'disk.img');
-    opened.push(image);
-    return image;
-  });
-  return {
-    files: identities(folder, top.files),
-    cas: cas === undefined ? new Map() : identities(join(folder, CAS_FOLDER), cas.files),
-    others: [
-      ...top.folders.filter((name) => name !== CAS_FOLDER),
-      ...(cas?.folders.map((name) => `${CAS_FOLDER}/${name}`) ?? []),
-    ],
-    read: (name) => {
-      const file = openFile(join(folder, name));
-      try {
-        return readAll(file, SMALL_FILE_LIMIT_BYTES, name).slice();
-      } finally {
-        file.close();
-      }
-    },
-    update,
-    disk,
-    close: () => {
-      for (const file of opened) file.close();
-    },
+  const close = (): void => {
+    for (const file of opened) file.close();
   };
+  try {
+    const update = await openUpdateImage(join(folder, RELEASE_FILES.updateImage), top.files, opened);
+    const disk = await attempt(async () => {
+      if (!top.files.includes(RELEASE_FILES.diskImage)) return undefined;
+      const image = await openImage(join(folder, RELEASE_FILES.diskImage), 'disk.img');
+      opened.push(image);
+      return image;
+    });
+    return {
+      files: identities(folder, top.files),
+      cas: cas === undefined ? new Map() : identities(join(folder, CAS_FOLDER), cas.files),
+      others: [
+        ...top.folders.filter((name) => name !== CAS_FOLDER),
+        ...(cas?.folders.map((name) => `${CAS_FOLDER}/${name}`) ?? []),
+      ],
+      read: (name) => {
+        const file = openFile(join(folder, name));
+        try {
+          return readAll(file, SMALL_FILE_LIMIT_BYTES, name).slice();
+        } finally {
+          file.close();
+        }
+      },
+      update,
+      disk,
+      close,
+    };
+  } catch (error) {
+    close();
+    throw error;
+  }
 }
 
 function identities(folder: string, names: readonly string[]): Map<string, FileIdentity> {
@@ -134,12 +140,23 @@ function exactMembers(members: readonly TarMember[]): readonly [TarMember, TarMe
   const isExact =
     members.length === UPDATE_IMAGE_MEMBERS.length &&
     members.every(({ name, type }, i) => name === UPDATE_IMAGE_MEMBERS[i] && type === 'file');
-  if (isExact && boot !== undefined && root !== undefined && version !== undefined) return [boot, root, version];
-  throw formatError('UPDATE_IMAGE_MEMBERS', 'the update image does not hold its three members and nothing else', {
-    facts: [
-      ['expected', UPDATE_IMAGE_MEMBERS.join(', ')],
-      ['found', members.slice(0, 10).map(({ name }) => showRaw(name)).join(', ') || 'nothing'],
-    ],
-    mend: 'do not use the image: no build of this repository makes such an archive',
-  });
+  if (isExact && boot !== undefined && root !== undefined && version !== undefined)
+    return [boot, root, version];
+  throw formatError(
+    'UPDATE_IMAGE_MEMBERS',
+    'the update image does not hold its three members and nothing else',
+    {
+      facts: [
+        ['expected', UPDATE_IMAGE_MEMBERS.join(', ')],
+        [
+          'found',
+          members
+            .slice(0, 10)
+            .map(({ name }) => showRaw(name))
+            .join(', ') || 'nothing',
+        ],
+      ],
+      mend: 'do not use the image: no build of this repository makes such an archive',
+    },
+  );
 }

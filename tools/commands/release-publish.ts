@@ -98,7 +98,10 @@ function authorizationOf(options: OptionValues, io: Io): string | undefined {
   const text =
     path === undefined
       ? io.env[AUTHORIZATION]
-      : utf8FromBytes(readSmallFile(io, path, 'the authorization file'), 'the authorization file').replace(/\r?\n$/, '');
+      : utf8FromBytes(readSmallFile(io, path, 'the authorization file'), 'the authorization file').replace(
+          /\r?\n$/,
+          '',
+        );
   if (text === undefined || text === '') return undefined;
   if (/^[!-~]+( [!-~]+)+$/.test(text) && text.length <= 16_384) return text;
   throw usageError('PUBLISH_AUTHORIZATION', 'this is not the value of an Authorization header', {
@@ -132,7 +135,9 @@ function* contentOf(path: string): Generator<Uint8Array> {
 }
 
 function report(store: ObjectStore, published: readonly Published[]): string {
-  const lines = published.map(({ how, name, size }) => `${how.padEnd('uploaded'.length)}  ${name}  ${size} bytes`);
+  const lines = published.map(
+    ({ how, name, size }) => `${how.padEnd('uploaded'.length)}  ${name}  ${size} bytes`,
+  );
   const uploaded = published.filter(({ how }) => how === 'uploaded').length;
   const sums = published.find(({ name }) => name === RELEASE_FILES.sums);
   return [

@@ -3,7 +3,8 @@ import { bytesToHex, hexToBytes } from '../bytes/hex.ts';
 import { jsonText } from '../bytes/text.ts';
 import { usageError } from '../errors.ts';
 import type { NetworkName } from '../nns/networks.ts';
-import { verifyRelease, type ReleaseVerdict, type VerifyOptions } from '../release/verify.ts';
+import type { VerifyOptions } from '../release/contents.ts';
+import { verifyRelease, type ReleaseVerdict } from '../release/verify.ts';
 import { errorObject, showError } from '../show-error.ts';
 import type { Command, Io, OptionSpec, OptionValues } from './command.ts';
 import { openFile, resolvePath, type OpenFile } from './files.ts';
@@ -15,10 +16,14 @@ import { showStages } from './trust-options.ts';
 
 /** What a release can be held against beyond itself. */
 const EXPECTATION_OPTIONS: readonly OptionSpec[] = [
-  { flags: '--sums-sha256 <hex>', description: 'sha256 of SHA256SUMS, from an attestation or a build of your own' },
+  {
+    flags: '--sums-sha256 <hex>',
+    description: 'sha256 of SHA256SUMS, from an attestation or a build of your own',
+  },
   {
     flags: '--base <image>',
-    description: 'the base release: its sha256 has to be the pinned one, and its boot files those of the release',
+    description:
+      'the base release: its sha256 has to be the pinned one, and its boot files those of the release',
   },
   { flags: '--package-lock <file>', description: 'package-lock.json of the source, to write the SBOM anew' },
   { flags: '--revision <commit>', description: 'the commit that the provenance has to name' },
@@ -33,7 +38,11 @@ export const command: Command = {
     'against what was blessed, the disk against the update image. One verdict a line; a step that could not be taken is not ' +
     'proven, never ok. Exit codes: 0 no step failed, 3 malformed, 4 not to be believed, 5 something does not fit.',
   arguments: [{ name: '<dir>', description: 'the release' }],
-  options: [NETWORK_OPTION, ...EXPECTATION_OPTIONS, { flags: '--json', description: 'print the verdicts as JSON' }],
+  options: [
+    NETWORK_OPTION,
+    ...EXPECTATION_OPTIONS,
+    { flags: '--json', description: 'print the verdicts as JSON' },
+  ],
   async run([path], options, io) {
     if (path === undefined) {
       throw usageError('ARGUMENT_MISSING', 'no release was named', {
@@ -46,7 +55,8 @@ export const command: Command = {
     else {
       io.out(showStages(verdict.verdicts));
       io.out(summaryOf(verdict));
-      for (const { error } of verdict.verdicts) if (error !== undefined) io.err(showError(error, verdict.exitCode));
+      for (const { error } of verdict.verdicts)
+        if (error !== undefined) io.err(showError(error, verdict.exitCode));
     }
     return verdict.exitCode;
   },

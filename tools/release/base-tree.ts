@@ -24,7 +24,9 @@ export function requireBaseTree(boot: readonly TreeEntry[], base: readonly TreeE
   const differences = [...new Set([...wanted.keys(), ...found.keys()])]
     .filter((path) => found.get(path) !== wanted.get(path))
     .toSorted((a, b) => (a < b ? -1 : 1))
-    .map((path) => `${found.has(path) ? (wanted.has(path) ? 'changed' : 'added') : 'removed'} /${showRaw(path)}`);
+    .map(
+      (path) => `${found.has(path) ? (wanted.has(path) ? 'changed' : 'added') : 'removed'} /${showRaw(path)}`,
+    );
   if (differences.length === 0) return found.size;
   throw mismatchError('BASE_TREE', 'the boot partition holds something else than its base and the proposal', {
     facts: [
@@ -51,6 +53,8 @@ function describe(entry: TreeEntry): string {
           : entry.type === 'char' || entry.type === 'block'
             ? `${entry.major}:${entry.minor}`
             : '';
-  const labels = [...xattrs].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([name, value]) => `${name}=${bytesToHex(value)}`);
+  const labels = [...xattrs]
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, value]) => `${name}=${bytesToHex(value)}`);
   return JSON.stringify([type, mode, uid, gid, labels, own]);
 }

@@ -59,7 +59,8 @@ function refusals(kind: ReleaseKind, { network, revision, hasRequest, invalid }:
       : [
           {
             code: 'GATE_REQUEST_UNBOUND',
-            message: 'the certificate comes without the request that it answers, so it does not say what was asked',
+            message:
+              'the certificate comes without the request that it answers, so it does not say what was asked',
             facts: [['missing', '<id>.request.cbor']] satisfies Fact[],
             mend: "pin the proposal again: run the environment's target pin with --proposal=<id>",
           },
@@ -88,7 +89,8 @@ function networkRefusals(kind: ReleaseKind, network: NetworkName): Refusal[] {
     return [
       {
         code: 'GATE_DEV_NETWORK',
-        message: 'the lock pins the dev network, whose signing key is public: such an image is never released',
+        message:
+          'the lock pins the dev network, whose signing key is public: such an image is never released',
         facts,
         mend: "pin a base release and an executed proposal of mainnet: run the environment's target pin with --base=<commit> --proposal=<id>",
       },

@@ -101,7 +101,11 @@ export function writeBill({ packageLock, toolVersion, createdSec, notice }: Bill
     ],
     relationships: [
       { spdxElementId: DOCUMENT_ID, relationshipType: 'DESCRIBES', relatedSpdxElement: ROOT_ID },
-      ...edges.map(([from, to]) => ({ spdxElementId: from, relationshipType: 'DEPENDS_ON', relatedSpdxElement: to })),
+      ...edges.map(([from, to]) => ({
+        spdxElementId: from,
+        relationshipType: 'DEPENDS_ON',
+        relatedSpdxElement: to,
+      })),
     ],
   };
   return `${jsonText(document, 2)}\n`;
@@ -110,7 +114,9 @@ export function writeBill({ packageLock, toolVersion, createdSec, notice }: Bill
 /** A function of the lock: where SPDX asks for a UUID stands its sha256, cut to the form of UUID version 8 (RFC 9562). */
 function billNamespace(name: string, version: string, sha256: string): string {
   const hex = `${sha256.slice(0, 12)}8${sha256.slice(13, 16)}8${sha256.slice(17, 32)}`;
-  const uuid = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+  const uuid = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join(
+    '-',
+  );
   return `https://spdx.org/spdxdocs/${encodeURIComponent(`${name}-${version}-toolchain`)}-${uuid}`;
 }
 
@@ -125,7 +131,10 @@ const billSchema = v.looseObject({
   dataLicense: v.literal('CC0-1.0'),
   SPDXID: v.literal(DOCUMENT_ID),
   name: v.pipe(v.string(), v.nonEmpty()),
-  documentNamespace: v.pipe(v.string(), v.regex(/^[A-Za-z][A-Za-z0-9+.-]*:[^#\s]+$/, 'must be a URI without #')),
+  documentNamespace: v.pipe(
+    v.string(),
+    v.regex(/^[A-Za-z][A-Za-z0-9+.-]*:[^#\s]+$/, 'must be a URI without #'),
+  ),
   creationInfo: v.looseObject({
     created: v.pipe(v.string(), v.regex(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$/)),
     creators: v.pipe(v.array(v.pipe(v.string(), v.regex(/^(Tool|Person|Organization): ./))), v.minLength(1)),
@@ -150,7 +159,11 @@ const billSchema = v.looseObject({
   ),
   relationships: v.pipe(
     v.array(
-      v.looseObject({ spdxElementId: v.string(), relationshipType: v.string(), relatedSpdxElement: v.string() }),
+      v.looseObject({
+        spdxElementId: v.string(),
+        relationshipType: v.string(),
+        relatedSpdxElement: v.string(),
+      }),
     ),
     v.minLength(1),
   ),
@@ -178,7 +191,8 @@ export function readBill(text: string): Bill {
   if (ids.size !== packages.length) throw badBill('two packages have one SPDXID');
   for (const { spdxElementId, relatedSpdxElement } of relationships) {
     for (const end of [spdxElementId, relatedSpdxElement]) {
-      if (end !== DOCUMENT_ID && !ids.has(end)) throw badBill(`a relationship names ${end}, which is not there`);
+      if (end !== DOCUMENT_ID && !ids.has(end))
+        throw badBill(`a relationship names ${end}, which is not there`);
     }
   }
   if (!relationships.some((row) => row.spdxElementId === DOCUMENT_ID && row.relationshipType === 'DESCRIBES'))
@@ -207,7 +221,8 @@ function readPackageLock(bytes: Uint8Array): v.InferOutput<typeof lockSchema> {
     const [issue] = parsed.issues;
     throw badLock(`${v.getDotPath(issue) ?? 'the whole'}: ${issue.message}`);
   }
-  if (Object.keys(parsed.output.packages).length > PACKAGES_LIMIT) throw badLock('it lists too many packages');
+  if (Object.keys(parsed.output.packages).length > PACKAGES_LIMIT)
+    throw badLock('it lists too many packages');
   return parsed.output;
 }
 
@@ -251,7 +266,11 @@ function packageOf({ id, path, name, version, entry }: Row): object {
     copyrightText: NONE,
     checksums: [{ algorithm: 'SHA512', checksumValue: sha512Of(path, entry.integrity) }],
     externalRefs: [
-      { referenceCategory: 'PACKAGE-MANAGER', referenceType: 'purl', referenceLocator: purlOf(name, version) },
+      {
+        referenceCategory: 'PACKAGE-MANAGER',
+        referenceType: 'purl',
+        referenceLocator: purlOf(name, version),
+      },
     ],
   };
 }
@@ -281,15 +300,17 @@ function edgesOf(
   byPath: ReadonlyMap<string, Row>,
 ): (readonly [from: string, to: string])[] {
   const wanted = new Set(
-    [entry.dependencies, entry.devDependencies, entry.optionalDependencies, entry.peerDependencies].flatMap((list) =>
-      Object.keys(list),
+    [entry.dependencies, entry.devDependencies, entry.optionalDependencies, entry.peerDependencies].flatMap(
+      (list) => Object.keys(list),
     ),
   );
-  return [...wanted].toSorted((a, b) => (a < b ? -1 : 1)).flatMap((name) => {
-    for (let at = path; ; at = at.slice(0, Math.max(0, at.lastIndexOf('/node_modules/')))) {
-      const found = byPath.get(`${at === '' ? '' : `${at}/`}node_modules/${name}`);
-      if (found !== undefined) return [[from, found.id] as const];
-      if (at === '') return [];
-    }
-  });
+  return [...wanted]
+    .toSorted((a, b) => (a < b ? -1 : 1))
+    .flatMap((name) => {
+      for (let at = path; ; at = at.slice(0, Math.max(0, at.lastIndexOf('/node_modules/')))) {
+        const found = byPath.get(`${at === '' ? '' : `${at}/`}node_modules/${name}`);
+        if (found !== undefined) return [[from, found.id] as const];
+        if (at === '') return [];
+      }
+    });
 }

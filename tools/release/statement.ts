@@ -63,7 +63,12 @@ export function writeProvenance(provenance: Provenance): string {
       subject,
       predicateType: PROVENANCE_TYPE,
       predicate: {
-        buildDefinition: { buildType, externalParameters: parameters, internalParameters: {}, resolvedDependencies },
+        buildDefinition: {
+          buildType,
+          externalParameters: parameters,
+          internalParameters: {},
+          resolvedDependencies,
+        },
         runDetails: {
           builder: { id: builderId },
           ...(finishedOn === undefined ? {} : { metadata: { finishedOn } }),
@@ -85,6 +90,9 @@ const digest = v.pipe(
   v.record(v.string(), v.pipe(v.string(), v.regex(/^[0-9a-f]{32,128}$/, 'must be lower-case hex'))),
   v.check((value) => Object.keys(value).length > 0, 'must name a digest'),
 );
+/** Whoever verifies measures this many launches squared: far above any real plan. */
+const PLAN_LIMIT = 32;
+const CHIPS_LIMIT = 10_000;
 const timestamp = v.pipe(v.string(), v.isoTimestamp());
 
 /** Further fields are left alone, as the framework's parsing rules demand; what is known has to be right. */
@@ -94,9 +102,13 @@ const parameters = v.looseObject({
   target: text,
   network: text,
   lock: v.looseObject({ name: text, sha256: SHA256 }),
-  vcpus: v.pipe(v.array(v.pipe(v.number(), v.integer(), v.minValue(1))), v.minLength(1)),
-  vcpuTypes: v.pipe(v.array(text), v.minLength(1)),
-  chipIds: v.array(v.pipe(v.string(), v.regex(/^[0-9a-f]{128}$/))),
+  vcpus: v.pipe(
+    v.array(v.pipe(v.number(), v.integer(), v.minValue(1))),
+    v.minLength(1),
+    v.maxLength(PLAN_LIMIT),
+  ),
+  vcpuTypes: v.pipe(v.array(text), v.minLength(1), v.maxLength(PLAN_LIMIT)),
+  chipIds: v.pipe(v.array(v.pipe(v.string(), v.regex(/^[0-9a-f]{128}$/))), v.maxLength(CHIPS_LIMIT)),
   notice: v.optional(text),
 });
 const statement = v.looseObject({
@@ -175,9 +187,13 @@ function requireUnique(where: string, list: readonly { readonly name: string }[]
 }
 
 function malformed(why: string, cause?: unknown): CvmError {
-  return formatError('PROVENANCE', 'the provenance is not an in-toto Statement v1 with SLSA Provenance v1 of a release', {
-    facts: [['why', why]],
-    mend: 'take the file from its release',
-    ...(cause === undefined ? {} : { cause }),
-  });
+  return formatError(
+    'PROVENANCE',
+    'the provenance is not an in-toto Statement v1 with SLSA Provenance v1 of a release',
+    {
+      facts: [['why', why]],
+      mend: 'take the file from its release',
+      ...(cause === undefined ? {} : { cause }),
+    },
+  );
 }

@@ -53,9 +53,11 @@ export function readSums(text: string): SumEntry[] {
     const [, mark, sha256 = '', written = ''] =
       /^(\\?)([0-9A-Fa-f]{64}) (?:[ *]|(?![ *]))(.+)$/s.exec(line) ?? [];
     if (mark === undefined) throw badLine(i + 1, 'not a digest, a space and a name');
-    if (written.includes('\r') || written.includes('\0')) throw badLine(i + 1, 'a control character in the name');
+    if (written.includes('\r') || written.includes('\0'))
+      throw badLine(i + 1, 'a control character in the name');
     const name = mark === '' ? written : unescapeName(written);
-    if (name === undefined || (mark === '' && name.includes('\\'))) throw badLine(i + 1, 'a backslash that escapes nothing');
+    if (name === undefined || (mark === '' && name.includes('\\')))
+      throw badLine(i + 1, 'a backslash that escapes nothing');
     const plain = name.startsWith('./') ? name.slice(2) : name;
     const problem = nameProblem(plain);
     if (problem !== undefined) {
@@ -80,7 +82,9 @@ export function readSums(text: string): SumEntry[] {
     return { sha256: sha256.toLowerCase(), name: plain };
   });
   if (entries.length === 0) {
-    throw formatError('SUMS_EMPTY', 'the sum file lists no file', { mend: 'take the sum file from its release' });
+    throw formatError('SUMS_EMPTY', 'the sum file lists no file', {
+      mend: 'take the sum file from its release',
+    });
   }
   return entries;
 }

@@ -50,15 +50,13 @@ export class VerdictLog {
   }
 }
 
-/** What outranks what, when several steps failed. */
-const RANK = ['trust', 'mismatch', 'format', 'network', 'usage'] as const;
-
 /**
  * One exit code for all verdicts: 0 when no step failed; else 4 when anything is not to be believed, 5 when values do not agree, 3
- * when bytes are malformed.
+ * when bytes are malformed, or cannot mean what they should.
  */
 export function exitCodeOf(verdicts: readonly Verdict[]): number {
   const kinds = new Set(verdicts.flatMap(({ error }) => (error === undefined ? [] : [error.kind])));
-  const worst = RANK.find((kind) => kinds.has(kind));
-  return worst === undefined ? 0 : EXIT_CODES[worst];
+  if (kinds.size === 0) return 0;
+  if (kinds.has('trust')) return EXIT_CODES.trust;
+  return kinds.has('mismatch') ? EXIT_CODES.mismatch : EXIT_CODES.format;
 }

@@ -1,7 +1,14 @@
 import { CvmError, networkError, usageError, type Fact } from '../errors.ts';
 import type { Fetch, Wait } from './bounded-fetch.ts';
 import { withoutPassword } from './proxy.ts';
-import { lost, PassingFailure, UPLOAD_LOST, type ObjectState, type ObjectStore, type Upload } from './publish.ts';
+import {
+  lost,
+  PassingFailure,
+  UPLOAD_LOST,
+  type ObjectState,
+  type ObjectStore,
+  type Upload,
+} from './publish.ts';
 import { beforeStall, retryAfterMs } from './release-download.ts';
 
 export interface HttpStoreOptions {
@@ -23,8 +30,7 @@ const ANSWER_PATIENCE_MS = 120_000;
 export function publishUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const loopback = ['127.0.0.1', 'localhost', '[::1]'];
-  const isSafe =
-    url?.protocol === 'https:' || (url?.protocol === 'http:' && loopback.includes(url.hostname));
+  const isSafe = url?.protocol === 'https:' || (url?.protocol === 'http:' && loopback.includes(url.hostname));
   const isBare =
     url?.username === '' && url.password === '' && url.search === '' && url.hash === '' && !/[?#]/.test(text);
   if (url === undefined || !isSafe || !isBare) {
@@ -86,14 +92,14 @@ export class HttpStore implements ObjectStore {
     const body = new ReadableStream<Uint8Array>(
       {
         pull(controller) {
-          const { done, value } = source.next();
-          if (done === true) {
+          const next = source.next();
+          if (next.done === true) {
             controller.close();
             return;
           }
-          sentBytes += value.length;
+          sentBytes += next.value.length;
           onSent(sentBytes);
-          controller.enqueue(value);
+          controller.enqueue(next.value);
         },
         cancel() {
           source.return?.();
@@ -115,7 +121,7 @@ export class HttpStore implements ObjectStore {
           ...(replace ? {} : { 'if-none-match': '*' }),
         },
         signal: AbortSignal.any([signal, stop.signal]),
-      } as RequestInit);
+      });
       response = await this.#whileMoving(() => sentBytes, step);
     } catch (cause) {
       throw this.#broken(UPLOAD_LOST, name, cause);
@@ -153,7 +159,9 @@ export class HttpStore implements ObjectStore {
   }
 
   async *#body(name: string, response: Response, stop: AbortController): AsyncGenerator<Uint8Array> {
-    const reader: ReadableStreamDefaultReader<Uint8Array> = (response.body ?? new Blob([]).stream()).getReader();
+    const reader: ReadableStreamDefaultReader<Uint8Array> = (
+      response.body ?? new Blob([]).stream()
+    ).getReader();
     try {
       for (;;) {
         let part: Awaited<ReturnType<typeof reader.read>>;
@@ -178,7 +186,8 @@ export class HttpStore implements ObjectStore {
       try {
         return await beforeStall(this.#options, step, ANSWER_PATIENCE_MS);
       } catch (error) {
-        if (!(error instanceof CvmError && error.code === 'RELEASE_STALLED') || moved() === before) throw error;
+        if (!(error instanceof CvmError && error.code === 'RELEASE_STALLED') || moved() === before)
+          throw error;
       }
     }
   }
@@ -195,13 +204,17 @@ export class HttpStore implements ObjectStore {
     const { status, headers, type } = response;
     if (status >= 200 && status < 300) return;
     if (type === 'opaqueredirect' || (status >= 300 && status < 400)) {
-      throw networkError('PUBLISH_REDIRECT', 'the place of publication sends us elsewhere, and no redirect is followed', {
-        facts: [
-          ...this.#facts(name, method, response),
-          ['leads to', this.#hide(headers.get('location') ?? '(not said)')],
-        ],
-        mend: 'name the place itself with --to',
-      });
+      throw networkError(
+        'PUBLISH_REDIRECT',
+        'the place of publication sends us elsewhere, and no redirect is followed',
+        {
+          facts: [
+            ...this.#facts(name, method, response),
+            ['leads to', this.#hide(headers.get('location') ?? '(not said)')],
+          ],
+          mend: 'name the place itself with --to',
+        },
+      );
     }
     const error = this.#refused(name, method, response);
     if (status === 429 || status >= 500) throw new PassingFailure(error, retryAfterMs(headers));
@@ -239,7 +252,8 @@ export class HttpStore implements ObjectStore {
 
 /** Ours comes back wrapped from `fetch` when the body it reads fails. */
 function ownErrorIn(error: unknown): CvmError | undefined {
-  for (let at = error; at instanceof Error; at = at.cause) if (at instanceof CvmError && at.code !== 'RELEASE_STALLED') return at;
+  for (let at = error; at instanceof Error; at = at.cause)
+    if (at instanceof CvmError && at.code !== 'RELEASE_STALLED') return at;
   return undefined;
 }
 

@@ -10,7 +10,7 @@ export interface Upload {
   /** 64 lower-case hex digits. */
   readonly sha256: string;
   /** The content, from its start, anew with every call. */
-  chunks(): Iterable<Uint8Array>;
+  chunks(): Iterable<Uint8Array, void>;
 }
 
 /** What a store says of an object without giving it away. What it does not say is undefined. */
@@ -92,7 +92,10 @@ export async function publishFiles(
   const named = uploads.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   const bySha256 = new Map(named.map((upload) => [upload.sha256, upload]));
   for (const [sha256, upload] of bySha256) published.push(await place(store, CAS + sha256, upload, options));
-  const ordered = [...named.filter(({ name }) => name !== last), ...named.filter(({ name }) => name === last)];
+  const ordered = [
+    ...named.filter(({ name }) => name !== last),
+    ...named.filter(({ name }) => name === last),
+  ];
   for (const upload of ordered) published.push(await place(store, upload.name, upload, options));
   return published;
 }
@@ -109,7 +112,8 @@ async function place(
     try {
       const found = await inspect(store, name, upload, uploaded, options);
       if (found === 'same') return { name, size, sha256, how: uploaded ? 'uploaded' : 'there' };
-      if (found === 'other') throw uploaded ? notReadBack(store, name, upload) : conflict(store, name, upload);
+      if (found === 'other')
+        throw uploaded ? notReadBack(store, name, upload) : conflict(store, name, upload);
       if (tries > TRIES) throw notReadBack(store, name, upload);
       const onSent = (bytes: number): void => options.onSent?.(name, bytes, size);
       uploaded = (await store.put(name, upload, { replace: found === 'partial', onSent })) || uploaded;

@@ -4,7 +4,8 @@ import { REHEARSAL } from '../rehearsal.ts';
 
 export const command: Command = {
   summary: 'publish a rehearsed release to this machine: NOT FOR PRODUCTION',
-  description: 'Takes the steps of cvm release publish for the dev network; a server has to be on this machine.',
+  description:
+    'Takes the steps of cvm release publish for the dev network; a server has to be on this machine.',
   options: PUBLISH_OPTIONS,
   run: (_args, options, io) => publishRelease(REHEARSAL, options, io),
 };

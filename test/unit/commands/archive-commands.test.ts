@@ -91,4 +91,56 @@ describe('cvm file sha256', () => {
     writeFileSync(join(folder, name), '');
     await expectCvmRejection(() => runCommand(fileSha256, folder, [name], {}), 'FILE_NAME', 'usage');
   });
+
+  const ABC = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad';
+  const EMPTY = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
+  /** A folder with `sub/image`, which is abc, `empty`, and this sum file beside them. */
+  function summed(sums: string): string {
+    const folder = inputs();
+    mkdirSync(join(folder, 'sub'));
+    writeFileSync(join(folder, 'sub/image'), 'abc');
+    writeFileSync(join(folder, 'empty'), '');
+    writeFileSync(join(folder, 'SHA256SUMS'), sums);
+    return folder;
+  }
+
+  test.each([
+    ['one space', `${EMPTY} empty\n${ABC} sub/image\n`],
+    ['two spaces', `${EMPTY}  empty\n${ABC}  sub/image\n`],
+    ['a space and *', `${EMPTY} *empty\n${ABC} *sub/image\n`],
+  ])('--check takes %s before the names', async (_, sums) => {
+    const { code, out } = await runCommand(fileSha256, summed(sums), ['SHA256SUMS'], { check: true });
+    expect([code, out]).toEqual([0, 'empty: OK\nsub/image: OK\n']);
+  });
+
+  test('--check looks beside the sum file, wherever it was called', async () => {
+    const folder = summed(`${EMPTY} empty\n`);
+    const { code } = await runCommand(fileSha256, join(folder, 'sub'), ['../SHA256SUMS'], { check: true });
+    expect(code).toBe(0);
+  });
+
+  test.each([
+    ['another file', `${EMPTY} sub/image\n`, 'SUMS_MISMATCH', 'mismatch'],
+    ['a missing file', `${ABC} gone\n${EMPTY} empty\n`, 'SUMS_MISMATCH', 'mismatch'],
+    ['a folder', `${ABC} sub\n`, 'SUMS_MISMATCH', 'mismatch'],
+    ['a path out of the folder', `${ABC} ../image\n`, 'SUMS_NAME', 'format'],
+    ['an absolute path', `${ABC} /etc/hostname\n`, 'SUMS_NAME', 'format'],
+    ['a line that is no entry', `${EMPTY} empty\n# end\n`, 'SUMS_LINE', 'format'],
+    ['nothing', '', 'SUMS_EMPTY', 'format'],
+  ] as const)('--check refuses %s', async (_, sums, code, kind) => {
+    await expectCvmRejection(
+      () => runCommand(fileSha256, summed(sums), ['SHA256SUMS'], { check: true }),
+      code,
+      kind,
+    );
+  });
+
+  test('--check writes nothing', async () => {
+    const options = { check: true, output: 'x' };
+    await expectCvmRejection(
+      () => runCommand(fileSha256, summed(`${EMPTY} empty\n`), ['SHA256SUMS'], options),
+      'OPTION_CONFLICT',
+      'usage',
+    );
+  });
 });

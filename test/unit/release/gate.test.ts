@@ -24,9 +24,24 @@ describe('refused', () => {
     ['no revision at all', { revision: undefined }, 'GATE_REVISION_UNKNOWN', '--workspace_status_command'],
     ['an empty revision', { revision: '' }, 'GATE_REVISION_UNKNOWN', '--workspace_status_command'],
     ['a branch for a revision', { revision: 'main' }, 'GATE_REVISION_UNKNOWN', '--workspace_status_command'],
-    ['a short commit', { revision: COMMIT.slice(0, 12) }, 'GATE_REVISION_UNKNOWN', '--workspace_status_command'],
-    ['a commit in capitals', { revision: COMMIT.toUpperCase() }, 'GATE_REVISION_UNKNOWN', '--workspace_status_command'],
-    ['two commits', { revision: `${COMMIT} ${COMMIT}` }, 'GATE_REVISION_UNKNOWN', '--workspace_status_command'],
+    [
+      'a short commit',
+      { revision: COMMIT.slice(0, 12) },
+      'GATE_REVISION_UNKNOWN',
+      '--workspace_status_command',
+    ],
+    [
+      'a commit in capitals',
+      { revision: COMMIT.toUpperCase() },
+      'GATE_REVISION_UNKNOWN',
+      '--workspace_status_command',
+    ],
+    [
+      'two commits',
+      { revision: `${COMMIT} ${COMMIT}` },
+      'GATE_REVISION_UNKNOWN',
+      '--workspace_status_command',
+    ],
     ['a line below it', { revision: `${COMMIT}\n` }, 'GATE_REVISION_UNKNOWN', '--workspace_status_command'],
     ['a dirty revision', { revision: `${COMMIT}-dirty` }, 'GATE_REVISION_DIRTY', 'git status'],
     ['an unbound request', { hasRequest: false }, 'GATE_REQUEST_UNBOUND', '--proposal=<id>'],
@@ -37,7 +52,10 @@ describe('refused', () => {
   });
 
   test('an invalid image with the reason and the facts of it', () => {
-    const error = expectRefusal(() => passGate(PRODUCTION, { ...GOOD, invalid: INVALID }), 'GATE_IMAGE_UNVALIDATED');
+    const error = expectRefusal(
+      () => passGate(PRODUCTION, { ...GOOD, invalid: INVALID }),
+      'GATE_IMAGE_UNVALIDATED',
+    );
     expect(error.facts).toContainEqual(['reason', 'ROOT_HASH_MISMATCH: the root partition is not the one']);
     expect(error.facts).toContainEqual(['verity root hash', 'ab']);
     expect(error.cause).toBe(INVALID);
@@ -45,10 +63,18 @@ describe('refused', () => {
 
   test('all reasons at once, each with its mend', () => {
     const error = expectRefusal(
-      () => passGate(PRODUCTION, { network: 'dev', revision: `${COMMIT}-dirty`, hasRequest: false, invalid: INVALID }),
+      () =>
+        passGate(PRODUCTION, {
+          network: 'dev',
+          revision: `${COMMIT}-dirty`,
+          hasRequest: false,
+          invalid: INVALID,
+        }),
       'GATE_DEV_NETWORK',
     );
-    const also = error.facts.filter(([name]) => name === 'also').map(([, value]) => String(value).split(':')[0]);
+    const also = error.facts
+      .filter(([name]) => name === 'also')
+      .map(([, value]) => String(value).split(':')[0]);
     expect(also).toEqual(['GATE_REVISION_DIRTY', 'GATE_REQUEST_UNBOUND', 'GATE_IMAGE_UNVALIDATED']);
     expect(error.facts.filter(([name]) => name === 'mend of that')).toHaveLength(3);
   });

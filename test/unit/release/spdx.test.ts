@@ -37,17 +37,21 @@ function lockOf(packages: Readonly<Record<string, object>>): Uint8Array {
 
 test('our own lock: every package with the sha512 that npm checks, its purl, and its licence', () => {
   const lock = JSON.parse(Buffer.from(OURS).toString()) as {
-    readonly packages: Readonly<Record<string, { readonly integrity?: string; readonly version?: string; readonly license?: string }>>;
+    readonly packages: Readonly<
+      Record<string, { readonly integrity?: string; readonly version?: string; readonly license?: string }>
+    >;
   };
   const { packages } = parsed(bill(OURS));
   const entries = Object.entries(lock.packages).filter(([path]) => path !== '');
   expect(packages).toHaveLength(entries.length + 1);
   expect(entries.length).toBeGreaterThan(100);
-  const found = packages.slice(1).map(({ checksums, externalRefs, licenseDeclared }) => [
-    `sha512-${Buffer.from(checksums?.[0]?.checksumValue ?? '', 'hex').toString('base64')}`,
-    decodeURIComponent(externalRefs?.[0]?.referenceLocator ?? ''),
-    licenseDeclared,
-  ]);
+  const found = packages
+    .slice(1)
+    .map(({ checksums, externalRefs, licenseDeclared }) => [
+      `sha512-${Buffer.from(checksums?.[0]?.checksumValue ?? '', 'hex').toString('base64')}`,
+      decodeURIComponent(externalRefs?.[0]?.referenceLocator ?? ''),
+      licenseDeclared,
+    ]);
   for (const [path, { integrity, version = '', license }] of entries) {
     const name = path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length);
     expect(found).toContainEqual([integrity, `pkg:npm/${name}@${version}`, license ?? 'NOASSERTION']);
@@ -67,7 +71,9 @@ test('every field that SPDX 2.3 requires', () => {
     name: 'rules_cvm-0.1.0-toolchain',
     creationInfo: { created: '2023-11-14T22:13:20Z', creators: ['Tool: rules_cvm-1.2.3'] },
   });
-  expect(document['documentNamespace']).toMatch(/^https:\/\/spdx\.org\/spdxdocs\/[^#]+-[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}$/);
+  expect(document['documentNamespace']).toMatch(
+    /^https:\/\/spdx\.org\/spdxdocs\/[^#]+-[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}$/,
+  );
   // Clause 7: name, identifier, download location; identifiers of letters, digits, . and -.
   for (const row of document['packages'] as Record<string, string>[]) {
     expect(row['SPDXID']).toMatch(/^SPDXRef-[a-zA-Z0-9.-]+$/);
@@ -86,7 +92,11 @@ test('a function of the lock and the stated time alone', () => {
 });
 
 test('a package depends on what Node.js finds for it: its own, then those above', () => {
-  const row = (dependencies: Readonly<Record<string, string>> = {}): object => ({ version: '1.0.0', integrity: INTEGRITY, dependencies });
+  const row = (dependencies: Readonly<Record<string, string>> = {}): object => ({
+    version: '1.0.0',
+    integrity: INTEGRITY,
+    dependencies,
+  });
   const { packages, relationships } = parsed(
     bill(
       lockOf({
@@ -101,7 +111,10 @@ test('a package depends on what Node.js finds for it: its own, then those above'
   const idOf = new Map(packages.map(({ SPDXID, name }, i) => [SPDXID, `${name}#${i}`]));
   const edges = relationships
     .filter(({ relationshipType }) => relationshipType === 'DEPENDS_ON')
-    .map(({ spdxElementId, relatedSpdxElement }) => `${idOf.get(spdxElementId) ?? ''} ${idOf.get(relatedSpdxElement) ?? ''}`);
+    .map(
+      ({ spdxElementId, relatedSpdxElement }) =>
+        `${idOf.get(spdxElementId) ?? ''} ${idOf.get(relatedSpdxElement) ?? ''}`,
+    );
   // x, @s/c, a, a's own b, b
   expect(edges).toEqual(['x#0 a#2', '@s/c#1 b#4', 'a#2 @s/c#1', 'a#2 b#3', 'b#3 @s/c#1', 'b#3 a#2']);
 });
@@ -145,7 +158,16 @@ describe('locks that are refused', () => {
 
 describe('bills that are refused', () => {
   test.each<readonly [string, (document: Record<string, unknown>) => void]>([
-    ...['spdxVersion', 'dataLicense', 'SPDXID', 'name', 'documentNamespace', 'creationInfo', 'packages', 'relationships'].map(
+    ...[
+      'spdxVersion',
+      'dataLicense',
+      'SPDXID',
+      'name',
+      'documentNamespace',
+      'creationInfo',
+      'packages',
+      'relationships',
+    ].map(
       (field) =>
         [
           `without ${field}`,
@@ -156,14 +178,28 @@ describe('bills that are refused', () => {
     ),
     ['of another version', (document) => (document['spdxVersion'] = 'SPDX-2.2')],
     ['with a namespace that has a fragment', (document) => (document['documentNamespace'] = 'https://x/#y')],
-    ['with a time that is none', (document) => (document['creationInfo'] = { created: 'now', creators: ['Tool: x'] })],
-    ['by nobody', (document) => (document['creationInfo'] = { created: '2026-01-02T03:04:05Z', creators: [] })],
-    ['with two packages of one identifier', (document) => (document['packages'] as object[]).push((document['packages'] as object[])[1]!)],
+    [
+      'with a time that is none',
+      (document) => (document['creationInfo'] = { created: 'now', creators: ['Tool: x'] }),
+    ],
+    [
+      'by nobody',
+      (document) => (document['creationInfo'] = { created: '2026-01-02T03:04:05Z', creators: [] }),
+    ],
+    [
+      'with two packages of one identifier',
+      (document) => (document['packages'] as object[]).push((document['packages'] as object[])[1]!),
+    ],
     ['with a relationship to nothing', (document) => (document['packages'] as object[]).splice(1, 1)],
     ['that describes nothing', (document) => (document['relationships'] as object[]).shift()],
   ])('%s', (_, change) => {
     const document = JSON.parse(
-      bill(lockOf({ '': { dependencies: { a: '1' } }, 'node_modules/a': { version: '1', integrity: INTEGRITY } })),
+      bill(
+        lockOf({
+          '': { dependencies: { a: '1' } },
+          'node_modules/a': { version: '1', integrity: INTEGRITY },
+        }),
+      ),
     ) as Record<string, unknown>;
     change(document);
     expectRefusal(() => readBill(JSON.stringify(document)), 'SBOM', 'format');

@@ -25,7 +25,8 @@ const GOOD: Provenance = {
 };
 
 type Json = Record<string, unknown>;
-const written = (over: Partial<Provenance> = {}): Json => JSON.parse(writeProvenance({ ...GOOD, ...over })) as Json;
+const written = (over: Partial<Provenance> = {}): Json =>
+  JSON.parse(writeProvenance({ ...GOOD, ...over })) as Json;
 
 /** The value at a path; `null` in a path stands for every element of a list. */
 function at(value: unknown, path: readonly (string | null)[]): unknown[] {
@@ -75,23 +76,33 @@ test('what is written has every field that the schemas require, of the right typ
 });
 
 test('no other fields than those of the schemas', () => {
-  const keys = (path: readonly string[]): string[] => Object.keys(at(written({ finishedOn: '2026-01-02T03:04:05Z' }), path)[0] as Json);
+  const keys = (path: readonly string[]): string[] =>
+    Object.keys(at(written({ finishedOn: '2026-01-02T03:04:05Z' }), path)[0] as Json);
   expect(keys([])).toEqual(['_type', 'subject', 'predicateType', 'predicate']);
   expect(keys(['predicate'])).toEqual(['buildDefinition', 'runDetails']);
-  expect(keys(BUILD)).toEqual(['buildType', 'externalParameters', 'internalParameters', 'resolvedDependencies']);
+  expect(keys(BUILD)).toEqual([
+    'buildType',
+    'externalParameters',
+    'internalParameters',
+    'resolvedDependencies',
+  ]);
   expect(keys(['predicate', 'runDetails'])).toEqual(['builder', 'metadata']);
 });
 
 test('no time unless one is stated', () => {
   expect(JSON.stringify(written())).not.toMatch(/startedOn|finishedOn|metadata|\d{4}-\d{2}-\d{2}T/);
-  expect(at(written({ finishedOn: '2026-01-02T03:04:05Z' }), ['predicate', 'runDetails', 'metadata'])).toEqual([
-    { finishedOn: '2026-01-02T03:04:05Z' },
-  ]);
+  expect(
+    at(written({ finishedOn: '2026-01-02T03:04:05Z' }), ['predicate', 'runDetails', 'metadata']),
+  ).toEqual([{ finishedOn: '2026-01-02T03:04:05Z' }]);
 });
 
 test('what was written is read', () => {
   expect(readProvenance(writeProvenance(GOOD))).toEqual(GOOD);
-  const full: Provenance = { ...GOOD, finishedOn: '2026-01-02T03:04:05Z', parameters: { ...GOOD.parameters, notice: 'NOT FOR PRODUCTION' } };
+  const full: Provenance = {
+    ...GOOD,
+    finishedOn: '2026-01-02T03:04:05Z',
+    parameters: { ...GOOD.parameters, notice: 'NOT FOR PRODUCTION' },
+  };
   expect(readProvenance(writeProvenance(full))).toEqual(full);
 });
 
@@ -99,7 +110,8 @@ describe('refused', () => {
   /** The statement without what is at a path. */
   function without(path: readonly (string | null)[]): string {
     const statement = written();
-    for (const parent of at(statement, path.slice(0, -1)) as Json[]) Reflect.deleteProperty(parent, path.at(-1) as string);
+    for (const parent of at(statement, path.slice(0, -1)) as Json[])
+      Reflect.deleteProperty(parent, path.at(-1) as string);
     return JSON.stringify(statement);
   }
 
@@ -120,11 +132,16 @@ describe('refused', () => {
     [[...BUILD, 'externalParameters'], {}],
     [[...BUILD, 'externalParameters', 'vcpus'], []],
     [[...BUILD, 'externalParameters', 'vcpus'], [0]],
+    [[...BUILD, 'externalParameters', 'vcpus'], Array.from({ length: 33 }, (_, i) => i + 1)],
+    [[...BUILD, 'externalParameters', 'vcpuTypes'], Array.from({ length: 33 }, () => 'EPYC-v4')],
     [[...BUILD, 'externalParameters', 'chipIds'], ['2a']],
     [[...BUILD, 'resolvedDependencies'], []],
     [[...BUILD, 'resolvedDependencies'], [{ name: 'base', digest: {} }]],
     [[...BUILD, 'resolvedDependencies'], [{ name: 'base', digest: { sha256: 'xy' } }]],
-    [[...BUILD, 'resolvedDependencies'], [GOOD.resolvedDependencies[1], GOOD.resolvedDependencies[1]]],
+    [
+      [...BUILD, 'resolvedDependencies'],
+      [GOOD.resolvedDependencies[1], GOOD.resolvedDependencies[1]],
+    ],
     [['predicate', 'runDetails', 'builder', 'id'], ''],
     [['predicate', 'runDetails', 'metadata'], { finishedOn: 'yesterday' }],
   ] as const)('with %j being %j', (path, value) => {

@@ -13,9 +13,13 @@ const names = fc
   .map((parts) => parts.map((part) => part.replaceAll(/[/\0]/g, 'x')).join('/'))
   .filter(
     (name) =>
-      name.isWellFormed() && !/^[ *]/.test(name) && !name.split('/').some((part) => part === '.' || part === '..'),
+      name.isWellFormed() &&
+      !/^[ *]/.test(name) &&
+      !name.split('/').some((part) => part === '.' || part === '..'),
   );
-const digests = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => Buffer.from(bytes).toString('hex'));
+const digests = fc
+  .uint8Array({ minLength: 32, maxLength: 32 })
+  .map((bytes) => Buffer.from(bytes).toString('hex'));
 const entries = fc.uniqueArray(fc.record({ name: names, sha256: digests }), {
   minLength: 1,
   maxLength: 8,
@@ -44,9 +48,12 @@ describe('written', () => {
     );
   });
 
-  test.each([' a', '*a', '', '../a', 'a/../b', '/etc/passwd', 'a//b', './a', 'a\0b', '\ud800'])('not a name like %j', (name) => {
-    expectRefusal(() => writeSums([{ name, sha256: A }]), 'SUMS_NAME', 'usage');
-  });
+  test.each([' a', '*a', '', '../a', 'a/../b', '/etc/passwd', 'a//b', './a', 'a\0b', '\ud800'])(
+    'not a name like %j',
+    (name) => {
+      expectRefusal(() => writeSums([{ name, sha256: A }]), 'SUMS_NAME', 'usage');
+    },
+  );
 
   test('no name twice', () => {
     expectRefusal(
@@ -108,16 +115,22 @@ describe('read', () => {
 
   test('never throws but as the house does, whatever the text', () => {
     fc.assert(
-      fc.property(fc.oneof(fc.string({ unit: 'binary' }), names.map((name) => `${A}  ${name}\n`)), (text) => {
-        try {
-          for (const { name } of readSums(text)) {
-            expect(name.startsWith('/')).toBe(false);
-            expect(name.split('/')).not.toContain('..');
+      fc.property(
+        fc.oneof(
+          fc.string({ unit: 'binary' }),
+          names.map((name) => `${A}  ${name}\n`),
+        ),
+        (text) => {
+          try {
+            for (const { name } of readSums(text)) {
+              expect(name.startsWith('/')).toBe(false);
+              expect(name.split('/')).not.toContain('..');
+            }
+          } catch (error) {
+            expect(error).toMatchObject({ kind: 'format' });
           }
-        } catch (error) {
-          expect(error).toMatchObject({ kind: 'format' });
-        }
-      }),
+        },
+      ),
     );
   });
 });

@@ -67,7 +67,15 @@ test('a good release: every step that needs nothing else is ok, the others are n
   const by = (word: string): string[] =>
     report.verdicts.filter(({ verdict }) => verdict === word).map(({ name }) => name);
   expect(by('failed')).toEqual([]);
-  expect(by('not proven')).toEqual(['origin', 'kind', 'builder', 'source', 'base tree', 'sbom packages']);
+  expect(by('not proven')).toEqual([
+    'origin',
+    'kind',
+    'builder',
+    'source',
+    'base tree',
+    'sbom packages',
+    'documents',
+  ]);
   expect(by('ok')).toEqual([
     'files',
     'sums',
@@ -76,7 +84,6 @@ test('a good release: every step that needs nothing else is ok, the others are n
     'proposal files',
     'subjects',
     'inputs',
-    'measurements file',
     'proposal',
     'update image',
     'boot certificate',
@@ -103,7 +110,10 @@ test('with everything that it can be held against, nothing but the builder is le
     revision: REVISION,
     builderId: 'urn:rules-cvm:bazel',
   });
-  expect(report.verdicts.filter(({ verdict }) => verdict !== 'ok').map(({ name }) => name)).toEqual(['kind']);
+  expect(report.verdicts.filter(({ verdict }) => verdict !== 'ok').map(({ name }) => name)).toEqual([
+    'kind',
+    'documents',
+  ]);
 });
 
 test('one verdict a line, a summary, and errors with their mend on standard error', async () => {
@@ -112,7 +122,7 @@ test('one verdict a line, a summary, and errors with their mend on standard erro
   expect(err).toBe('');
   const lines = out.trimEnd().split('\n');
   expect(lines.slice(0, -2).every((line) => /^(ok|not proven) {2,}[a-z]/.test(line))).toBe(true);
-  expect(lines.at(-1)).toBe('good, and NOT FOR PRODUCTION: 21 ok, 0 failed, 6 not proven');
+  expect(lines.at(-1)).toBe('good, and NOT FOR PRODUCTION: 20 ok, 0 failed, 7 not proven');
   const bad = copyOf(good);
   flip(join(bad, 'launch-measurements.json'));
   const refused = await run(bad);
@@ -154,21 +164,27 @@ describe('one byte changed in any file', () => {
       const bad = copyOf(good);
       flip(join(bad, name), at);
       const found = await failed(bad);
-      expect(found.some((step) => step === 'sums' || step === 'files'), `${name} at ${at}: ${found.join()}`).toBe(true);
+      expect(
+        found.some((step) => step === 'sums' || step === 'files'),
+        `${name} at ${at}: ${found.join()}`,
+      ).toBe(true);
     }
   });
 
   // Somebody who changes a file changes the sums, too.
-  test.each(FILES.filter((name) => name !== 'SHA256SUMS'))('%s, with SHA256SUMS written anew', async (name) => {
-    const bad = copyOf(good);
-    flip(join(bad, name));
-    rewriteSums(bad);
-    const found = await failed(bad);
-    expect(found).not.toContain('sums');
-    // In the provenance itself the byte may be one of any digest.
-    const steps = name === 'provenance.intoto.json' ? ['provenance', 'subjects', 'inputs'] : ['subjects'];
-    expect(found.filter((step) => steps.includes(step))).not.toEqual([]);
-  });
+  test.each(FILES.filter((name) => name !== 'SHA256SUMS'))(
+    '%s, with SHA256SUMS written anew',
+    async (name) => {
+      const bad = copyOf(good);
+      flip(join(bad, name));
+      rewriteSums(bad);
+      const found = await failed(bad);
+      expect(found).not.toContain('sums');
+      // In the provenance itself the byte may be one of any digest.
+      const steps = name === 'provenance.intoto.json' ? ['provenance', 'subjects', 'inputs'] : ['subjects'];
+      expect(found.filter((step) => steps.includes(step))).not.toEqual([]);
+    },
+  );
 
   // And the provenance. What is left is what no signature covers: the notice of a rehearsal, the report.
   test.each<readonly [string, number | undefined, string]>([
@@ -194,7 +210,9 @@ describe('one byte changed in any file', () => {
 
 /** The members of the good update image, some exchanged, with sums and provenance that fit. */
 async function repacked(
-  members: Readonly<Partial<Record<'boot.img' | 'root.img' | 'VERSION.TXT', Parameters<typeof writeArchive>[1][0]['source']>>>,
+  members: Readonly<
+    Partial<Record<'boot.img' | 'root.img' | 'VERSION.TXT', Parameters<typeof writeArchive>[1][0]['source']>>
+  >,
   extra: Parameters<typeof writeArchive>[1] = [],
 ): Promise<string> {
   const bad = copyOf(good);
@@ -282,7 +300,10 @@ describe('a consistent forgery', () => {
 
   test('the request of another proposal', async () => {
     const bad = copyOf(good);
-    writeFileSync(join(bad, '139001.request.cbor'), signProposal({ ...GOOD_PROPOSAL, proposalId: 7n }).request);
+    writeFileSync(
+      join(bad, '139001.request.cbor'),
+      signProposal({ ...GOOD_PROPOSAL, proposalId: 7n }).request,
+    );
     rewriteProvenance(bad);
     expect(await failed(bad)).toContain('proposal');
   });
@@ -301,6 +322,26 @@ describe('a consistent forgery', () => {
     writeFileSync(join(bad, 'pins.lock.json'), writeLock({ ...parts.lock, proposal }));
     rewriteProvenance(bad);
     expect(await failed(bad)).toEqual(['lock proposal']);
+  });
+
+  test('a lock from before the vote', async () => {
+    const bad = copyOf(good);
+    writeFileSync(join(bad, 'pins.lock.json'), writeLock({ ...parts.lock, proposal: null }));
+    rewriteProvenance(bad);
+    expect(await failed(bad)).toEqual(['lock proposal']);
+  });
+
+  test.each([
+    '139001.cbor',
+    '139001.request.cbor',
+    'pins.lock.json',
+    'sbom.spdx.json',
+    'launch-measurements.json',
+  ])('%s larger than any: a verdict like any other', async (name) => {
+    const bad = copyOf(good);
+    writeFileSync(join(bad, name), Buffer.alloc((16 << 20) + 1, ' '));
+    rewriteProvenance(bad);
+    expect((await verdicts(bad)).exitCode).toBe(3);
   });
 
   test('measurements that are blessed, of another machine than was built', async () => {
@@ -322,12 +363,26 @@ describe('a consistent forgery', () => {
     expect(await failed(bad)).toEqual([step]);
   });
 
+  test.each([
+    ['more vCPUs than any machine has', (p: { vcpus: number[] }) => (p.vcpus = [1_000_000]), 3],
+    ['a CPU that nobody knows', (p: { vcpuTypes: string[] }) => (p.vcpuTypes = ['Z80']), 3],
+  ])('a provenance with %s is malformed', async (_, change, code) => {
+    const bad = copyOf(good);
+    rewriteProvenance(bad, (statement) => {
+      (change as (value: unknown) => void)(statement.predicate.buildDefinition.externalParameters);
+    });
+    expect((await verdicts(bad)).exitCode).toBe(code);
+    expect(await failed(bad)).toEqual(['measurements']);
+  });
+
   test.each(['base', 'lock', 'proposal', 'request', 'node', 'cvm-build.mjs', 'package-lock.json', 'source'])(
     'a provenance that does not name %s',
     async (name) => {
       const bad = copyOf(good);
       rewriteProvenance(bad, ({ predicate: { buildDefinition } }) => {
-        buildDefinition.resolvedDependencies = buildDefinition.resolvedDependencies.filter((row) => row.name !== name);
+        buildDefinition.resolvedDependencies = buildDefinition.resolvedDependencies.filter(
+          (row) => row.name !== name,
+        );
       });
       expect(await failed(bad)).toEqual(['inputs']);
     },
@@ -352,7 +407,9 @@ describe('held against something else', () => {
     ['another package lock', { packageLock: 'pins.lock.json' }, 'sbom packages', 5],
   ])('%s', async (_, options, step, code) => {
     const report = await verdicts(good, options);
-    expect(report.verdicts.filter(({ verdict }) => verdict === 'failed').map(({ name }) => name)).toEqual([step]);
+    expect(report.verdicts.filter(({ verdict }) => verdict === 'failed').map(({ name }) => name)).toEqual([
+      step,
+    ]);
     expect(report.exitCode).toBe(code);
   });
 
@@ -393,7 +450,9 @@ describe('held against something else', () => {
     rewriteProvenance(bad);
     expect(await failed(bad)).toEqual([]);
     const report = await verdicts(bad, { base: 'base.tar.zst' });
-    expect(report.verdicts.filter(({ verdict }) => verdict === 'failed')).toMatchObject([{ name: 'base tree' }]);
+    expect(report.verdicts.filter(({ verdict }) => verdict === 'failed')).toMatchObject([
+      { name: 'base tree' },
+    ]);
     image.close();
   });
 });

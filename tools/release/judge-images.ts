@@ -7,7 +7,12 @@ import { CvmError, mismatchError, trustError } from '../errors.ts';
 import { openExt4, type Ext4Image } from '../ext4/reader.ts';
 import { partitionSource, readGpt } from '../gpt/reader.ts';
 import { SECTOR_BYTES } from '../gpt/table.ts';
-import { measureBootPartition, readBootProposal, requireBootVersion, type MeasurePlan } from '../guestos/boot-partition.ts';
+import {
+  measureBootPartition,
+  readBootProposal,
+  requireBootVersion,
+  type MeasurePlan,
+} from '../guestos/boot-partition.ts';
 import { FILLED_SLOT } from '../guestos/disk.ts';
 import { BOOT_FILES, DEV_VERSION_SUFFIX, PARTITIONS } from '../guestos/layout.ts';
 import { writeLaunchMeasurements, type LaunchMeasurement } from '../guestos/measurements.ts';
@@ -32,8 +37,8 @@ export interface ImageClaims extends MeasurePlan {
   readonly network: NetworkName;
   readonly certificate: Uint8Array;
   readonly request: Uint8Array | undefined;
-  /** launch-measurements.json of the release. */
-  readonly measurements: string;
+  /** Reads launch-measurements.json of the release. */
+  readonly measurements: () => string;
   readonly chipIds: readonly Uint8Array[];
   readonly lock: Lock;
 }
@@ -68,7 +73,11 @@ export function judgeImages(
     () => verifyProposal({ certificate, request, trust: { network }, demandRequest: true }),
     ({ proposalId }) => `${proposalId} executed on ${network}; governance was asked for it, anonymously`,
   );
-  const image = log.take('update image', () => opened(update), () => 'boot.img, root.img and VERSION.TXT, nothing else');
+  const image = log.take(
+    'update image',
+    () => opened(update),
+    () => 'boot.img, root.img and VERSION.TXT, nothing else',
+  );
   if (image === undefined) {
     for (const name of ['boot certificate', 'measurements', 'blessed', 'root hash', 'version'])
       log.leaveOut(name, 'needs the update image');
@@ -90,7 +99,7 @@ export function judgeImages(
           'measurements',
           () => {
             const measured = measureBootPartition(boot, claims);
-            requireMeasurements(measured, claims.measurements);
+            requireMeasurements(measured, claims.measurements());
             return measured;
           },
           ({ length }) => `${length} measured anew from the boot partition, equal to the file`,
@@ -127,21 +136,29 @@ function opened<T>(value: T | CvmError): T {
 
 function requireCertificate(found: Uint8Array | undefined, certificate: Uint8Array): void {
   if (found !== undefined && equalBytes(found, certificate)) return;
-  throw mismatchError('RELEASE_CERTIFICATE', 'the boot partition does not hold the certificate of the release', {
-    facts: [
-      ['on the boot partition', found === undefined ? 'none' : `${found.length} bytes`],
-      ['in the release', `${certificate.length} bytes`],
-    ],
-    mend: 'do not use the release: its files are not of one build',
-  });
+  throw mismatchError(
+    'RELEASE_CERTIFICATE',
+    'the boot partition does not hold the certificate of the release',
+    {
+      facts: [
+        ['on the boot partition', found === undefined ? 'none' : `${found.length} bytes`],
+        ['in the release', `${certificate.length} bytes`],
+      ],
+      mend: 'do not use the release: its files are not of one build',
+    },
+  );
 }
 
 function requireMeasurements(measured: readonly LaunchMeasurement[], claimed: string): void {
   if (writeLaunchMeasurements(measured) === claimed) return;
-  throw mismatchError('RELEASE_MEASUREMENTS', 'launch-measurements.json is not what the boot partition measures', {
-    facts: [['measured anew', `${measured.length} measurements`]],
-    mend: 'compare it with cvm guestos measure --boot update-img.tar.zst; do not use the release',
-  });
+  throw mismatchError(
+    'RELEASE_MEASUREMENTS',
+    'launch-measurements.json is not what the boot partition measures',
+    {
+      facts: [['measured anew', `${measured.length} measurements`]],
+      mend: 'compare it with cvm guestos measure --boot update-img.tar.zst; do not use the release',
+    },
+  );
 }
 
 /** The archive's version against the one below the blessed root hash. */
@@ -185,13 +202,19 @@ function judgeVersion(log: VerdictLog, image: ReleaseImage, network: NetworkName
 function requireVersionMark(text: string, network: NetworkName): void {
   const isDev = text.replace(/\n$/, '').endsWith(DEV_VERSION_SUFFIX);
   if (isDev === (network === 'dev')) return;
-  throw trustError('RELEASE_VERSION_MARK', 'the mark of the dev network in VERSION.TXT does not fit the network asked for', {
-    facts: [
-      ['VERSION.TXT', text.slice(0, 200).trimEnd()],
-      ['network', network],
-    ],
-    mend: isDev ? 'never use it in production; look at it with --network dev' : 'take the images of one build',
-  });
+  throw trustError(
+    'RELEASE_VERSION_MARK',
+    'the mark of the dev network in VERSION.TXT does not fit the network asked for',
+    {
+      facts: [
+        ['VERSION.TXT', text.slice(0, 200).trimEnd()],
+        ['network', network],
+      ],
+      mend: isDev
+        ? 'never use it in production; look at it with --network dev'
+        : 'take the images of one build',
+    },
+  );
 }
 
 function judgeBaseVersion(log: VerdictLog, boot: Ext4Image, { base }: Lock): void {
@@ -236,7 +259,8 @@ function judgeDisk(log: VerdictLog, image: ReleaseImage, disk: ByteSource | CvmE
   log.take(
     'other partitions',
     () => others,
-    (filled) => (filled.length === 0 ? 'empty' : { unproven: `${filled.join(', ')}: bound by SHA256SUMS alone` }),
+    (filled) =>
+      filled.length === 0 ? 'empty' : { unproven: `${filled.join(', ')}: bound by SHA256SUMS alone` },
   );
 }
 
