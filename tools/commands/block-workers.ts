@@ -108,7 +108,12 @@ export class BlockWorkers {
     await this.close();
     this.#buffers.length = 0;
     this.#threads.push(thread);
-    await packInThread(thread.worker, task, chunks);
+    try {
+      await packInThread(thread.worker, task, chunks);
+    } finally {
+      // The descriptor is about to be closed, and its number may be given to another file.
+      await this.close();
+    }
   }
 
   /** Ends the threads; what they still do is lost. */
