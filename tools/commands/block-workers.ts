@@ -20,6 +20,9 @@ export const MAX_JOBS = 4;
 /** Two threads hash as fast as one reads; every further one would cost 30 MB and wait. */
 const THREADS = 2;
 
+/** A thread's new objects; V8 would take up to 48 MiB for them. */
+const YOUNG_MEBIBYTES = 4;
+
 /** The threads that are used when nobody says. */
 export function defaultJobs(): number {
   return Math.min(MAX_JOBS, availableParallelism());
@@ -108,7 +111,12 @@ export class BlockWorkers {
     await this.close();
     this.#buffers.length = 0;
     this.#threads.push(thread);
-    await packInThread(thread.worker, task, chunks);
+    try {
+      await packInThread(thread.worker, task, chunks);
+    } finally {
+      // The descriptor is about to be closed, and its number may be given to another file.
+      await this.close();
+    }
   }
 
   /** Ends the threads; what they still do is lost. */
@@ -136,6 +144,8 @@ export class BlockWorkers {
       workerData: WORKER_MARK,
       argv: [WORKER_MARK],
       env: {},
+      // What a thread makes dies young; without this its garbage takes more room than its work.
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MEBIBYTES },
     });
     const thread: Thread = { worker, current: undefined };
     worker.on('message', (answer: Answer) => {

@@ -110,22 +110,26 @@ export class ContentIndex {
   /** The sector masks of a run that {@link runs} gave, or of part of it. */
   masks(content: ByteSource, fileBlock: number, count: number): Uint8Array {
     const masks = new Uint8Array(count);
-    const first = this.#ordinal(content, fileBlock);
+    const first = this.#place(content, fileBlock).ordinal;
     for (let i = 0; i < count; i++) masks[i] = this.#mask(first + i);
     return masks;
   }
 
-  /** The digest of a block that is not zero. */
-  digest(content: ByteSource, fileBlock: number): Uint8Array {
-    const ordinal = this.#ordinal(content, fileBlock);
+  /**
+   * The digests of adjacent blocks that are not zero, one behind the other: of the first `count` blocks from one on, or
+   * of fewer, but of one at least.
+   */
+  digests(content: ByteSource, fileBlock: number, count: number): Uint8Array {
+    const { ordinal, left } = this.#place(content, fileBlock);
     const batch = Math.floor(ordinal / BATCH_BLOCKS);
     if (batch !== this.#cached) {
       const length = (this.#masks[batch]?.length ?? 0) * this.#digestBytes;
       this.#cachedDigests = this.#store.read(this.#digestsAt[batch] ?? 0, length);
       this.#cached = batch;
     }
-    const at = (ordinal % BATCH_BLOCKS) * this.#digestBytes;
-    return this.#cachedDigests.subarray(at, at + this.#digestBytes);
+    const first = ordinal % BATCH_BLOCKS;
+    const last = Math.min(first + Math.min(count, left), BATCH_BLOCKS);
+    return this.#cachedDigests.subarray(first * this.#digestBytes, last * this.#digestBytes);
   }
 
   #segmentsOf(content: ByteSource): readonly Segment[] {
@@ -140,7 +144,8 @@ export class ContentIndex {
     return mask;
   }
 
-  #ordinal(content: ByteSource, fileBlock: number): number {
+  /** A block's number, and how many blocks its segment has from there on. */
+  #place(content: ByteSource, fileBlock: number): { readonly ordinal: number; readonly left: number } {
     const segments = this.#segmentsOf(content);
     let low = 0;
     let high = segments.length - 1;
@@ -151,7 +156,8 @@ export class ContentIndex {
     }
     const segment = segments[low];
     if (segment === undefined || fileBlock < segment.fileBlock) throw bug('a block was not looked at');
-    return segment.ordinal + fileBlock - segment.fileBlock;
+    const within = fileBlock - segment.fileBlock;
+    return { ordinal: segment.ordinal + within, left: segment.count - within };
   }
 }
 

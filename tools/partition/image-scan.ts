@@ -27,7 +27,11 @@ export function imageDigests(
       const { content } = piece;
       if (content !== undefined) {
         const shift = content.from / BLOCK_BYTES - first;
-        for (; block < end; block++) visit(block, index.digest(content.file, block + shift));
+        while (block < end) {
+          const digests = index.digests(content.file, block + shift, end - block);
+          visit(block, digests);
+          block += digests.length / zeroDigest.length;
+        }
         continue;
       }
       for (; block < end; block++) {

@@ -21,15 +21,18 @@ export function blockDigest(parameters: VerityParameters, blockBytes: number): B
   return (block) => (zero.equals(block) ? zeroDigest : compute(block));
 }
 
-/** Visits the digests of data blocks `from` up to, without, `to`, in order, over calls with ascending ranges. */
+/**
+ * Visits the digests of data blocks `from` up to, without, `to`, in order, over calls with ascending ranges: those of
+ * one block or, one behind the other, of several from `block` on.
+ */
 export type BlockDigests = (
   from: number,
   to: number,
-  visit: (block: number, digest: Uint8Array) => void,
+  visit: (block: number, digests: Uint8Array) => void,
 ) => void;
 
 /**
- * Digests of data blocks `from` up to, without, `to`, in order. Blocks outside the source's extents are never read.
+ * Digests of data blocks `from` up to, without, `to`, in order, one a visit. Blocks outside the source's extents are never read.
  * Calls with ascending ranges share one walk over the extents.
  */
 export function dataDigests(data: ByteSource, parameters: VerityParameters): BlockDigests {

@@ -10,7 +10,7 @@ import { treeOffset, treeShape, type TreeShape } from './tree-shape.ts';
 export type KeptBlock = () => Uint8Array;
 
 export interface VeritySources {
-  /** The data blocks' digests, for those who know; equal objects for blocks of zeros. Data is read when absent. */
+  /** The data blocks' digests, for those who know; one object for each block of zeros, and it alone. Data is read when absent. */
   readonly digests?: BlockDigests;
   /** Where tree blocks go until they are read; memory when absent. */
   readonly keep?: (block: Uint8Array) => KeptBlock;
@@ -112,8 +112,8 @@ function hashTree(
     for (let index = 0; index < count; index++) {
       const from = index * shape.slotsPerBlock;
       const children: Uint8Array[] = [];
-      below(from, Math.min(from + shape.slotsPerBlock, belowCount), (_, digest) => {
-        children.push(digest);
+      below(from, Math.min(from + shape.slotsPerBlock, belowCount), (_, digests) => {
+        children.push(digests);
       });
       const { block, digest } = fold(children);
       level.push(block);
@@ -137,16 +137,24 @@ interface FoldedBlock {
 /** Puts digests into the slots of a block; a full block of one digest object is made, hashed and kept once. */
 function blockFolder(
   { hashBlockBytes }: VerityParameters,
-  { slotBytes, slotsPerBlock }: TreeShape,
+  { digestBytes, slotBytes, slotsPerBlock }: TreeShape,
   digestOf: (block: Uint8Array) => Uint8Array,
   keep: (block: Uint8Array) => KeptBlock,
 ): (digests: readonly Uint8Array[]) => FoldedBlock {
   const uniform = new Map<Uint8Array, FoldedBlock>();
-  const make = (digests: readonly Uint8Array[]): FoldedBlock => {
+  const make = (parts: readonly Uint8Array[]): FoldedBlock => {
     const block = new Uint8Array(hashBlockBytes);
-    digests.forEach((digest, slot) => {
-      block.set(digest, slot * slotBytes);
-    });
+    let at = 0;
+    for (const part of parts) {
+      if (slotBytes === digestBytes) {
+        block.set(part, at);
+        at += part.length;
+        continue;
+      }
+      for (let from = 0; from < part.length; from += digestBytes, at += slotBytes) {
+        block.set(part.subarray(from, from + digestBytes), at);
+      }
+    }
     return { block: keep(block), digest: digestOf(block) };
   };
   return (digests) => {

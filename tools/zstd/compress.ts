@@ -17,7 +17,7 @@ const IN_FLIGHT = 4;
 const FINISHED = 1;
 
 /** In so large pieces the encoder hands out what it makes: few, because each is a turn of the main thread. */
-const OUTPUT_BYTES = 2 << 20;
+const OUTPUT_BYTES = 512 << 10;
 
 /**
  * Compresses a stream to independent frames, one for every {@link SLICE_BYTES} of content, each with its content size
@@ -60,13 +60,12 @@ export async function* compressSlices(
   release: (slice: Uint8Array) => void,
 ): AsyncGenerator<Uint8Array> {
   const frames: Promise<readonly Uint8Array[]>[] = [];
+  const seen = { isEnded: false, isEmpty: true };
   let running = 0;
-  let isEnded = false;
-  let isEmpty = true;
   let taking: Promise<void> | undefined;
 
   const start = (slice: Uint8Array): void => {
-    isEmpty = false;
+    seen.isEmpty = false;
     running++;
     const frame = compressSlice(slice, level).finally(() => {
       running--;
@@ -78,9 +77,9 @@ export async function* compressSlices(
     frames.push(frame);
   };
   const takeSlices = async (): Promise<void> => {
-    while (!isEnded && running < inFlight && frames.length < inFlight + FINISHED) {
+    while (!seen.isEnded && running < inFlight && frames.length < inFlight + FINISHED) {
       const { value, done } = await input.next();
-      if (done === true) isEnded = true;
+      if (done === true) seen.isEnded = true;
       else start(value);
     }
   };
@@ -88,7 +87,7 @@ export async function* compressSlices(
   const take = (): void => {
     taking ??= takeSlices()
       .catch((error: unknown) => {
-        isEnded = true;
+        seen.isEnded = true;
         frames.push(rejected(error));
       })
       .finally(() => {
@@ -100,20 +99,20 @@ export async function* compressSlices(
     for (;;) {
       take();
       if (frames.length === 0) await taking;
-      if (isEnded && isEmpty && frames.length === 0) start(new Uint8Array(0));
+      if (seen.isEnded && seen.isEmpty && frames.length === 0) start(new Uint8Array(0));
       const frame = frames.shift();
       if (frame === undefined) return;
       yield* await frame;
     }
   } finally {
-    isEnded = true;
+    seen.isEnded = true;
     await taking;
     await input.return(undefined);
   }
 }
 
-function rejected(error: unknown): Promise<never> {
-  const promise = Promise.reject(error as Error);
+function rejected(cause: unknown): Promise<never> {
+  const promise = Promise.reject(cause instanceof Error ? cause : bug('a stream failed', { cause }));
   promise.catch(() => undefined);
   return promise;
 }

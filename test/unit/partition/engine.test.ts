@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -8,6 +8,7 @@ import { sourceFromBytes, sparseSource, type ByteSource } from '../../../tools/b
 import { dataRuns } from '../../../tools/bytes/zero-blocks.ts';
 import { writeTzst } from '../../../tools/commands/image-files.ts';
 import { writePartition } from '../../../tools/commands/partition-writer.ts';
+import { CvmError } from '../../../tools/errors.ts';
 import { planExt4, writeExt4 } from '../../../tools/ext4/writer.ts';
 import { ROOT_VERITY } from '../../../tools/guestos/partitions.ts';
 import { scanBlocks } from '../../../tools/partition/block-scan.ts';
@@ -18,7 +19,7 @@ import { blockDigest } from '../../../tools/verity/block-digest.ts';
 import { formatVerity } from '../../../tools/verity/format.ts';
 import type { VerityParameters } from '../../../tools/verity/parameters.ts';
 import { anyTree, dirEntry, EXT4_OPTIONS, fileEntry, linkEntry } from '../../support/ext4-trees.ts';
-import { expectCvmError } from '../../support/errors.ts';
+import { expectCvmError, expectCvmRejection } from '../../support/errors.ts';
 
 const folder = mkdtempSync(join(process.env['TEST_TMPDIR'] ?? tmpdir(), 'partition-'));
 afterAll(() => {
@@ -114,6 +115,31 @@ describe('one pass makes the bytes that the parts make one after the other', () 
   }
 });
 
+describe('what goes wrong while a thread packs', () => {
+  const plan = { ext4: EXT4, jobs: 2 };
+
+  test('a full disk is an error of the output', async () => {
+    await expectCvmRejection(() => writePartition('/dev/full', TREE, plan), 'FILE_ACCESS', 'usage');
+  });
+
+  test('an error of a content is that error, and no file is left', async () => {
+    const base = sourceFromBytes(noise(9000));
+    let reads = 0;
+    const broken: ByteSource = {
+      ...base,
+      read(offset, length) {
+        // Once to be looked at, once to be compressed.
+        if (++reads > 1) throw new CvmError('format', 'SOURCE_BROKE', 'broken');
+        return base.read(offset, length);
+      },
+    };
+    const target = mkdtempSync(join(folder, 'broken-'));
+    const entries = [...TREE.filter(({ path }) => path < 'z'), fileEntry('z', broken)];
+    await expectCvmRejection(() => writePartition(join(target, 'out'), entries, plan), 'SOURCE_BROKE');
+    expect(readdirSync(target)).toEqual([]);
+  });
+});
+
 test('a hash tree inside the file system is refused, and nothing is written', async () => {
   const plan = { ext4: EXT4, verity: { parameters: verity(), hashOffset: SIZE - 4096 } };
   const error = await writePartition(join(folder, 'none'), TREE, plan).catch((thrown: unknown) => thrown);
@@ -172,10 +198,17 @@ describe('the index of contents', () => {
     for (const entry of TREE) {
       if (entry.type !== 'file') continue;
       for (const { offset, length } of index.runs(entry.content)) {
-        for (let at = offset; at < offset + length; at += 4096 * 37) {
-          const block = new Uint8Array(4096);
-          block.set(entry.content.read(at, Math.min(4096, entry.content.sizeBytes - at)));
-          expect(bytesToHex(index.digest(entry.content, at / 4096))).toBe(bytesToHex(digest(block)));
+        const blocks = Math.ceil(length / 4096);
+        for (let done = 0; done < blocks;) {
+          const digests = index.digests(entry.content, offset / 4096 + done, blocks - done);
+          expect(digests.length).toBeGreaterThan(0);
+          for (let i = 0; i < digests.length / 32; i++, done++) {
+            const at = offset + done * 4096;
+            const block = new Uint8Array(4096);
+            block.set(entry.content.read(at, Math.min(4096, entry.content.sizeBytes - at)));
+            expect(bytesToHex(digests.subarray(32 * i, 32 * i + 32))).toBe(bytesToHex(digest(block)));
+          }
+          expect(done).toBeLessThanOrEqual(blocks);
         }
       }
     }
