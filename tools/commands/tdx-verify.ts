@@ -41,7 +41,7 @@ export const command: Command = {
   options: [
     {
       flags: '--quote <file>',
-      description: 'the quote: bytes, hex, or JSON with quote, event_log and vm_config',
+      description: 'the quote, version 4 or 5: bytes, hex, or JSON with quote, event_log and vm_config',
       required: true,
     },
     {

@@ -39,10 +39,11 @@ export class MrtdStream {
   /** The contents of an added page are measured. @param page {@link PAGE_BYTES} bytes */
   extend(gpa: number, page: Uint8Array): void {
     if (page.length !== PAGE_BYTES) throw bug(`a page of ${page.length} bytes`);
+    const bytes = Buffer.from(page.buffer, page.byteOffset, page.length);
     for (let i = 0; i < CHUNKS; i++) {
       const from = i * CHUNK_BYTES;
       writeGpa(this.#extendsView, i * EXTEND_BYTES + GPA_AT, gpa + from);
-      this.#extends.set(page.subarray(from, from + CHUNK_BYTES), i * EXTEND_BYTES + RECORD_BYTES);
+      bytes.copy(this.#extends, i * EXTEND_BYTES + RECORD_BYTES, from, from + CHUNK_BYTES);
     }
     this.#hash.update(this.#extends);
   }

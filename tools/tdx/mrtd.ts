@@ -1,4 +1,4 @@
-import { asSource, type ByteSource } from '../bytes/source.ts';
+import { asSource, readInto, type ByteSource } from '../bytes/source.ts';
 import { MrtdStream } from './mrtd-stream.ts';
 import { PAGE_BYTES } from './tdvf-descriptor.ts';
 import type { TdvfSection } from './tdvf.ts';
@@ -21,12 +21,15 @@ export function mrtd(
 ): Uint8Array {
   const source = asSource(firmware);
   const stream = new MrtdStream();
+  const page = new Uint8Array(PAGE_BYTES);
   for (const section of sections) {
     const add = (gpa: number): void => {
       if (!section.augmented) stream.add(gpa);
     };
     const extend = (gpa: number, offset: number): void => {
-      if (section.extends) stream.extend(gpa, source.read(section.dataOffset + offset, PAGE_BYTES));
+      if (!section.extends) return;
+      readInto(source, section.dataOffset + offset, page);
+      stream.extend(gpa, page);
     };
     if (order === 'two-pass') {
       eachPage(section, add);
