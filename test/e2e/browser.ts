@@ -198,10 +198,12 @@ async function openPage(connection: Connection): Promise<Page> {
       const done = new Promise<void>((resolve) => (loaded = resolve));
       await call('Page.navigate', { url: address });
       await done;
-      // A round through the page: what its load event set off has been noticed then.
-      await evaluate(
-        'new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))',
-      );
+      // A round through the page: what its load event set off has been noticed then. Without scripts no promise of it is kept.
+      if (scripts) {
+        await evaluate(
+          'new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(0))))',
+        );
+      }
     },
     noticed: () => noticed,
     evaluate,

@@ -8,7 +8,7 @@ import { ORACLES_REQUIRED } from '../cross/oracle.ts';
 const cache = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
 
 /** A pattern for the roots that ./bazelw makes; there is none where Bazel came another way. */
-export const BAZEL_ROOTS = join(cache, 'rules_cvm/bazel-root-*');
+export const BAZEL_ROOTS = join(cache, 'rules_cvm/bazel-root-*[0-9]');
 
 /** A root with a real kernel in it. */
 const root = globSync(join(BAZEL_ROOTS, 'boot/vmlinuz-*')).map((path) => dirname(dirname(path)))[0];

@@ -22,6 +22,8 @@ export function writeReport(report: Report): string {
   const style = styleElement(STYLE);
   const script = scriptElement(SCRIPT);
   const policy = `default-src 'none'; style-src ${style.source}; script-src ${script.source}; base-uri 'none'; form-action 'none'`;
+  const subject = report.label === null ? head.kind : clip(report.label, LIMITS.lineUnits);
+  const title = `${head.seal}: ${subject} (${report.network})`;
   const proposal = proposalSection(report);
   const links: readonly (readonly [id: string, name: string] | false)[] = [
     report.outcome.kind === 'refused' && ['why', 'Why'],
@@ -41,10 +43,7 @@ export function writeReport(report: Report): string {
         <meta name="viewport" content="width=device-width, initial-scale=1" />
         <meta name="referrer" content="no-referrer" />
         <meta name="color-scheme" content="light dark" />
-        <title>
-          ${head.seal}: ${report.label === null ? head.kind : clip(report.label, LIMITS.lineUnits)}
-          (${report.network})
-        </title>
+        <title>${title}</title>
         ${style.element}
       </head>
       <body>

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { writeSourceWhole } from '../../../tools/commands/files.ts';
 import { command as report } from '../../../tools/commands/guestos-report.ts';
+import { writeTzst } from '../../../tools/commands/image-files.ts';
 import { command as updateImage } from '../../../tools/commands/guestos-update-image.ts';
 import { expectCvmRejection } from '../../support/errors.ts';
 import { recovery } from '../../support/guestos-images.ts';
@@ -16,7 +16,7 @@ const at = (name: string): string => join(folder, name);
 const sha256 = (path: string): string => createHash('sha256').update(readFileSync(path)).digest('hex');
 
 const COMMON = { network: 'dev', request: 'request.cbor', vcpuTypes: 'EPYC-v4' };
-const PARTITIONS = { ...COMMON, boot: 'boot.img', root: 'root.img', versionFile: 'version.txt' };
+const PARTITIONS = { ...COMMON, boot: 'boot.tzst', root: 'root.tzst', versionFile: 'version.txt' };
 
 async function pageOf(options: Parameters<typeof runCommand>[3]): Promise<string> {
   const outcome = await runCommand(report, folder, [], { output: 'page.html', ...options });
@@ -28,9 +28,9 @@ const dataOf = (page: string): Record<string, unknown> =>
   JSON.parse(/id="report">([^<]*)</.exec(page)?.[1] ?? '') as Record<string, unknown>;
 
 beforeAll(async () => {
-  await writeSourceWhole(at('base.img'), parts.base);
-  await writeSourceWhole(at('boot.img'), parts.boot);
-  await writeSourceWhole(at('root.img'), parts.root);
+  await writeTzst(at('base.tzst'), parts.base);
+  await writeTzst(at('boot.tzst'), parts.boot);
+  await writeTzst(at('root.tzst'), parts.root);
   writeFileSync(at('request.cbor'), parts.request);
   writeFileSync(at('version.txt'), '1.2.3\n');
   await runCommand(updateImage, folder, [], { ...PARTITIONS, output: 'update-img.tar.zst' });
@@ -38,7 +38,7 @@ beforeAll(async () => {
 
 describe('cvm guestos report', () => {
   test('of partitions names the sha256 of the image that is packed from them', async () => {
-    const page = await pageOf({ ...PARTITIONS, base: 'base.img', label: LABEL });
+    const page = await pageOf({ ...PARTITIONS, base: 'base.tzst', label: LABEL });
     expect(dataOf(page)).toMatchObject({
       outcome: 'blessed',
       version: '1.2.3-dev',
@@ -48,20 +48,20 @@ describe('cvm guestos report', () => {
         sha256: sha256(at('update-img.tar.zst')),
         sizeBytes: readFileSync(at('update-img.tar.zst')).length,
       },
-      base: { name: 'base.img', sha256: sha256(at('base.img')) },
+      base: { name: 'base.tzst', sha256: sha256(at('base.tzst')) },
     });
     expect(page).toContain(`echo &#39;${sha256(at('update-img.tar.zst'))}  bazel-bin/`);
   });
 
   test('of an image says the same of it', async () => {
-    const ofParts = dataOf(await pageOf({ ...PARTITIONS, base: 'base.img' }));
-    const ofImage = dataOf(await pageOf({ ...COMMON, image: 'update-img.tar.zst', base: 'base.img' }));
+    const ofParts = dataOf(await pageOf({ ...PARTITIONS, base: 'base.tzst' }));
+    const ofImage = dataOf(await pageOf({ ...COMMON, image: 'update-img.tar.zst', base: 'base.tzst' }));
     expect(ofImage).toEqual(ofParts);
   });
 
   test('of the same files is the same, byte for byte', async () => {
-    const first = await pageOf({ ...PARTITIONS, base: 'base.img' });
-    expect(await pageOf({ ...PARTITIONS, base: 'base.img' })).toBe(first);
+    const first = await pageOf({ ...PARTITIONS, base: 'base.tzst' });
+    expect(await pageOf({ ...PARTITIONS, base: 'base.tzst' })).toBe(first);
   });
 
   test('records a refusal, without a digest of an image that does not exist', async () => {
@@ -84,7 +84,7 @@ describe('cvm guestos report', () => {
   });
 
   test('before the vote needs the base and the root partition', async () => {
-    const page = await pageOf({ network: 'mainnet', base: 'base.img', root: 'root.img' });
+    const page = await pageOf({ network: 'mainnet', base: 'base.tzst', root: 'root.tzst' });
     expect(dataOf(page)).toMatchObject({ outcome: 'not-voted', version: null, image: null, proposal: null });
   });
 
@@ -101,7 +101,7 @@ describe('cvm guestos report', () => {
   test.each<[string, Parameters<typeof runCommand>[3], string]>([
     [
       'an image and a partition',
-      { ...COMMON, image: 'update-img.tar.zst', boot: 'boot.img' },
+      { ...COMMON, image: 'update-img.tar.zst', boot: 'boot.tzst' },
       'OPTION_CONFLICT',
     ],
     [
@@ -111,16 +111,16 @@ describe('cvm guestos report', () => {
     ],
     [
       'a boot partition without its version',
-      { ...COMMON, boot: 'boot.img', root: 'root.img' },
+      { ...COMMON, boot: 'boot.tzst', root: 'root.tzst' },
       'OPTION_CONFLICT',
     ],
     [
       'a version without a boot partition',
-      { ...COMMON, versionFile: 'version.txt', root: 'root.img' },
+      { ...COMMON, versionFile: 'version.txt', root: 'root.tzst' },
       'OPTION_CONFLICT',
     ],
-    ['no root partition', { ...COMMON, boot: 'boot.img', versionFile: 'version.txt' }, 'OPTION_MISSING'],
-    ['neither boot partition nor base', { network: 'dev', root: 'root.img' }, 'REPORT_INPUT'],
+    ['no root partition', { ...COMMON, boot: 'boot.tzst', versionFile: 'version.txt' }, 'OPTION_MISSING'],
+    ['neither boot partition nor base', { network: 'dev', root: 'root.tzst' }, 'REPORT_INPUT'],
     ['a label that a shell reads otherwise', { ...PARTITIONS, label: "//a:b'; rm -rf x" }, 'OPTION_LABEL'],
     ['a label of nothing', { ...PARTITIONS, label: '//a' }, 'OPTION_LABEL'],
   ])('refuses %s', async (_, options, code) => {
