@@ -60,8 +60,8 @@ export function findMeans(): Means {
 }
 
 const PROBE = '//test/sandbox:machine';
-/** Enough for this build; several servers run at once. */
-const SERVER_HEAP = '--host_jvm_args=-Xmx1g';
+/** Several servers run at once, and none for long: little memory, and no second compiler. */
+const SERVER = ['-Xmx1g', '-XX:TieredStopAtLevel=1'].map((option) => `--host_jvm_args=${option}`);
 
 export interface Job {
   readonly machine: Machine;
@@ -129,7 +129,7 @@ export async function buildOn({
   const bazel = async (...words: readonly string[]): Promise<string> => {
     const become =
       user === undefined ? [] : ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups', '--'];
-    const shell = ['/bin/sh', '-c', `umask ${machine.umask}; exec ./bazelw "$@"`, 'sh', SERVER_HEAP];
+    const shell = ['/bin/sh', '-c', `umask ${machine.umask}; exec ./bazelw "$@"`, 'sh', ...SERVER];
     return await run([...become, ...shell, ...words], checkout, env);
   };
 
