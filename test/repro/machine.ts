@@ -60,8 +60,8 @@ export function findMeans(): Means {
 }
 
 const PROBE = '//test/sandbox:machine';
-/** Several servers run at once, and none for long: little memory, and no second compiler. */
-const SERVER = ['-Xmx1g', '-XX:TieredStopAtLevel=1'].map((option) => `--host_jvm_args=${option}`);
+/** Several servers run at once, and none for long: little memory, no second compiler; one that is left behind ends. */
+const SERVER = ['--host_jvm_args=-Xmx1g', '--host_jvm_args=-XX:TieredStopAtLevel=1', '--max_idle_secs=60'];
 
 export interface Job {
   readonly machine: Machine;
