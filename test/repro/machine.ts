@@ -60,8 +60,8 @@ export function findMeans(): Means {
 }
 
 const PROBE = '//test/sandbox:machine';
-/** Enough for this build; several servers run at once. */
-const SERVER_HEAP = '--host_jvm_args=-Xmx1g';
+/** Several servers run at once, and none for long: little memory, no second compiler; one that is left behind ends. */
+const SERVER = ['--host_jvm_args=-Xmx1g', '--host_jvm_args=-XX:TieredStopAtLevel=1', '--max_idle_secs=60'];
 
 export interface Job {
   readonly machine: Machine;
@@ -129,7 +129,7 @@ export async function buildOn({
   const bazel = async (...words: readonly string[]): Promise<string> => {
     const become =
       user === undefined ? [] : ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups', '--'];
-    const shell = ['/bin/sh', '-c', `umask ${machine.umask}; exec ./bazelw "$@"`, 'sh', SERVER_HEAP];
+    const shell = ['/bin/sh', '-c', `umask ${machine.umask}; exec ./bazelw "$@"`, 'sh', ...SERVER];
     return await run([...become, ...shell, ...words], checkout, env);
   };
 
