@@ -29,7 +29,7 @@ const CELL = { width: 178, height: 112 } as const;
 const BOX = { width: 146, height: 72 } as const;
 const MARGIN = { left: 4, top: 66, bottom: 44 } as const;
 /** What a character takes at most, on the average of a line: lines that might not fit are refused. */
-const CHARACTER = { title: 7.2, line: 6.3 } as const;
+const CHARACTER = { title: 7.9, line: 6.3 } as const;
 
 const STYLE = `
   svg { --ink: #1f2328; --soft: #59636e; --page: #ffffff; --pinned: #fff4d6; --made: #eef2f6; --decided: #dff3e4; --edge: #8c959f; }
@@ -97,7 +97,7 @@ function readFlow(text: string): { title: string; boxes: Map<string, Box>; arrow
           throw wrong(index, `${line}: the place is taken`);
       for (const [i, part] of lines.entries()) {
         const size = part.length * (i === 0 ? CHARACTER.title : CHARACTER.line);
-        if (size > BOX.width) throw wrong(index, `«${part}» does not fit into its box`);
+        if (size > BOX.width - 8) throw wrong(index, `«${part}» does not fit into its box`);
       }
       boxes.set(name, { ...at, kind, lines });
     } else if (verb === 'arrow' && (words.length === 3 || (words.length === 4 && third === 'over'))) {
