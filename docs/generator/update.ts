@@ -8,7 +8,7 @@ const [docs, ...extracted] = process.argv.slice(2);
 if (docs === undefined || extracted.length === 0) throw new Error('start it with ./bazelw run //docs:update');
 
 const texts = await documents(
-  (name) => readFileSync(join(docs, 'generator', name), 'utf8'),
+  (name) => readFileSync(join(docs, name), 'utf8'),
   (name) => {
     const path = extracted.find((candidate) => candidate.endsWith(`/${name}_doc.binaryproto`));
     if (path === undefined) throw new Error(`${name}_doc.binaryproto is not among the arguments`);

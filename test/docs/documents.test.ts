@@ -15,23 +15,20 @@ describe.skipIf(extracted.length === 0)(
   () => {
     let generated: ReadonlyMap<string, string> = new Map();
     beforeAll(async () => {
-      generated = await documents(
-        (name) => committed(`generator/${name}`),
-        (name) => {
-          const path = extracted.find((candidate) => candidate.endsWith(`/${name}_doc.binaryproto`));
-          return readFileSync(join(runfiles, path ?? `${name}_doc.binaryproto is not declared`));
-        },
-      );
+      generated = await documents(committed, (name) => {
+        const path = extracted.find((candidate) => candidate.endsWith(`/${name}_doc.binaryproto`));
+        return readFileSync(join(runfiles, path ?? `${name}_doc.binaryproto is not declared`));
+      });
     });
 
-    test.each(['cli.md', 'rules.md'])('%s says what the code says', (name) => {
+    test.each(['flow.svg', 'cli.md', 'rules.md'])('%s says what the code says', (name) => {
       expect(committed(name), `docs/${name} is not what the code says: ./bazelw run //docs:update`).toBe(
         generated.get(name),
       );
     });
 
     test('nothing else is generated', () => {
-      expect([...generated.keys()]).toEqual(['cli.md', 'rules.md']);
+      expect([...generated.keys()]).toEqual(['flow.svg', 'cli.md', 'rules.md']);
     });
   },
 );
