@@ -206,3 +206,21 @@ export function* chunks(source: ByteSource): Generator<Uint8Array> {
     yield source.read(at, Math.min(CHUNK_BYTES, source.sizeBytes - at));
   }
 }
+
+/** What {@link passingChunks} reads at a time: it stays in the processor's cache until it is looked at. */
+export const PASSING_BYTES = 1 << 18;
+
+/** {@link chunks} for those who keep nothing: the bytes of a chunk are gone when the next one is asked for. */
+export function* passingChunks(source: ByteSource): Generator<Uint8Array> {
+  const { sizeBytes } = source;
+  if (source.readInto === undefined) {
+    yield* chunks(source);
+    return;
+  }
+  const buffer = new Uint8Array(Math.min(PASSING_BYTES, sizeBytes));
+  for (let at = 0; at < sizeBytes; at += PASSING_BYTES) {
+    const chunk = buffer.subarray(0, Math.min(PASSING_BYTES, sizeBytes - at));
+    source.readInto(at, chunk);
+    yield chunk;
+  }
+}

@@ -1,5 +1,5 @@
-import { digestBytes } from '../bytes/digest.ts';
-import { chunks, CHUNK_BYTES, type ByteSource } from '../bytes/source.ts';
+import { digestBytes, digestInto } from '../bytes/digest.ts';
+import { CHUNK_BYTES, PASSING_BYTES, passingChunks, type ByteSource } from '../bytes/source.ts';
 import { bug } from '../errors.ts';
 
 export const PAGE_BYTES = 4096;
@@ -45,20 +45,20 @@ export function writePageInfo(
   contents: Uint8Array | undefined,
 ): Uint8Array {
   const record = new Uint8Array(PAGE_INFO_BYTES);
-  fillPageInfo(record, digest, type, gpa, contents);
+  record.set(digest, 0);
+  fillPageInfo(record, new DataView(record.buffer), type, gpa, contents);
   return record;
 }
 
+/** Everything but the digest, which stands in the record already. */
 function fillPageInfo(
   record: Uint8Array,
-  digest: Uint8Array,
+  view: DataView,
   type: PageType,
   gpa: number,
   contents: Uint8Array | undefined,
 ): void {
   if (!Number.isSafeInteger(gpa) || gpa < 0) throw bug(`a guest physical address of ${gpa}`);
-  const view = new DataView(record.buffer, record.byteOffset, record.length);
-  record.set(digest, 0);
   if (contents === undefined) record.fill(0, 0x30, 0x60);
   else record.set(contents, 0x30);
   view.setUint16(0x60, PAGE_INFO_BYTES, true);
@@ -72,36 +72,47 @@ function fillPageInfo(
  * share the pages they have in common.
  */
 export class LaunchContext {
-  #digest: Uint8Array;
-  readonly #record = new Uint8Array(PAGE_INFO_BYTES);
+  /** PAGE_INFO of the page at hand. The digest so far stands where the next record wants it. */
+  readonly #record = Buffer.alloc(PAGE_INFO_BYTES);
+  readonly #view = new DataView(this.#record.buffer, this.#record.byteOffset, PAGE_INFO_BYTES);
 
   constructor(digest: Uint8Array = new Uint8Array(LAUNCH_DIGEST_BYTES)) {
     if (digest.length !== LAUNCH_DIGEST_BYTES) throw bug(`a launch digest of ${digest.length} bytes`);
-    this.#digest = digest;
+    this.#record.set(digest, 0);
   }
 
   /** LD after all pages so far; the caller may keep it. */
   get digest(): Uint8Array {
-    return this.#digest.slice();
+    return new Uint8Array(this.#record.subarray(0, LAUNCH_DIGEST_BYTES));
   }
 
   fork(): LaunchContext {
-    return new LaunchContext(this.#digest);
+    return new LaunchContext(this.digest);
   }
 
   /** One update. `contents` is the SHA-384 of the page and given for types normal and vmsa only. */
   update(type: PageType, gpa: number, contents?: Uint8Array): void {
-    fillPageInfo(this.#record, this.#digest, type, gpa, contents);
-    this.#digest = digestBytes('sha384', this.#record);
+    fillPageInfo(this.#record, this.#view, type, gpa, contents);
+    digestInto('sha384', this.#record, this.#record, 0);
   }
 
-  /** The pages of a source at ascending addresses. The size must be a multiple of {@link PAGE_BYTES}. */
+  /**
+   * The pages of a source at ascending addresses. The size must be a multiple of {@link PAGE_BYTES}. Firmware is mostly
+   * padding: a page that equals the one before it has its hash.
+   */
   normalPages(gpa: number, pages: ByteSource): void {
     if (pages.sizeBytes % PAGE_BYTES !== 0) throw bug('normal pages end inside a page');
     let at = gpa;
-    for (const chunk of chunks(pages)) {
-      for (let from = 0; from < chunk.length; from += PAGE_BYTES) {
-        this.update('normal', at, digestBytes('sha384', chunk.subarray(from, from + PAGE_BYTES)));
+    let contents: Uint8Array | undefined;
+    for (const chunk of passingChunks(pages)) {
+      const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
+      for (let from = 0; from < bytes.length; from += PAGE_BYTES) {
+        const isAsBefore =
+          contents !== undefined &&
+          from > 0 &&
+          bytes.compare(bytes, from - PAGE_BYTES, from, from, from + PAGE_BYTES) === 0;
+        if (!isAsBefore) contents = digestBytes('sha384', bytes.subarray(from, from + PAGE_BYTES));
+        this.update('normal', at, contents);
         at += PAGE_BYTES;
       }
     }
@@ -117,5 +128,6 @@ export class LaunchContext {
   }
 }
 
-// chunks() hands out whole pages: CHUNK_BYTES is a multiple of the page size.
-if (CHUNK_BYTES % PAGE_BYTES !== 0) throw bug('CHUNK_BYTES is not a multiple of the page size');
+// Chunks are whole pages.
+for (const chunkBytes of [CHUNK_BYTES, PASSING_BYTES])
+  if (chunkBytes % PAGE_BYTES !== 0) throw bug('a chunk is no multiple of the page size');
