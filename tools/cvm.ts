@@ -146,11 +146,14 @@ async function dispatch(
     writeOut(`${name} ${VERSION}\n`);
     return 0;
   }
-  const entry = table.find((candidate) => wordsOf(candidate).every((word, i) => word === argv[i]));
+  const former = table.find(
+    (candidate) => candidate.noun === noun && candidate.formerly?.words.includes(verb?.toLowerCase() ?? ''),
+  );
+  const entry = former ?? table.find((candidate) => wordsOf(candidate).every((word, i) => word === argv[i]));
   if (entry !== undefined) {
     const { command } = await entry.load();
     onCommand(command);
-    const words = argv.slice(wordsOf(entry).length);
+    const words = former === undefined ? argv.slice(wordsOf(entry).length) : todaysWords(former, argv);
     const full = command.expandWords?.(words) ?? words;
     const call = plainCall(command, full);
     if (call !== undefined) return await command.run(call.args, call.options, processIo());
@@ -161,6 +164,12 @@ async function dispatch(
   const { Command: Commander } = await import('commander');
   const program = overview(new Commander(name), summary, table);
   return await parse(program, argv, () => Promise.resolve(0));
+}
+
+/** The words after the verb of a call as it was written once, in today's. */
+function todaysWords({ noun, verb, formerly }: CommandEntry, argv: readonly string[]): string[] {
+  writeError(`warning: ${argv[1] ?? ''} is a former name: write ${noun} ${verb}\n`);
+  return argv.slice(2).map((word) => formerly?.flags[word.toLowerCase()] ?? word);
 }
 
 /** The words that call a command: its noun and its verb, which may be two. */
