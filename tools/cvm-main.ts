@@ -2,8 +2,10 @@
  * The whole tool: `cvm`. Its version is told before anything else is loaded; scripts ask for it often, and reading the parts takes longer
  * than Node.js takes to start.
  */
-import { writeSync } from 'node:fs';
 import { VERSION } from './version.ts';
+
+// Asked for in this way, the module comes alone; an import would bring Node's streams along.
+const { writeSync } = process.getBuiltinModule('node:fs');
 
 /** False when there was something else to do, or standard output did not take it: the front knows what to say then. */
 function toldVersion(): boolean {
@@ -17,7 +19,4 @@ function toldVersion(): boolean {
   }
 }
 
-if (!toldVersion()) {
-  const [{ main }, { COMMANDS }] = await Promise.all([import('./cvm.ts'), import('./commands/table.ts')]);
-  await main('cvm', 'Builds, blesses, measures and verifies confidential-VM images.', COMMANDS);
-}
+if (!toldVersion()) await import('./cvm-whole.ts');

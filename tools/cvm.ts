@@ -2,7 +2,7 @@
  * From argv to a command to an exit code: the only file that knows `process`. What it offers is the table it is
  * given, so that the whole tool, the part that build actions run, and the development tool share one front.
  */
-import { fstatSync, writeSync } from 'node:fs';
+import { writeSync } from 'node:fs';
 import type { Command as CommanderCommand } from 'commander';
 import type { Command, CommandEntry, Io, OptionValues } from './commands/command.ts';
 import { plainCall } from './commands/plain-words.ts';
@@ -20,9 +20,6 @@ export async function main(name: string, summary: string, table: readonly Comman
     await import('./commands/block-workers.ts');
     return;
   }
-  process.stdout.on('error', endWithoutReader);
-  // Nobody is left to tell; the exit code still says what happened.
-  process.stderr.on('error', () => undefined);
   onPendingFiles(watchSignals);
   let code: number;
   let exitCodeOf = (error: CvmError): number => error.exitCode;
@@ -35,18 +32,31 @@ export async function main(name: string, summary: string, table: readonly Comman
     const error = asCvmError(thrown);
     if (argv.includes('--json')) writeOut(errorJson(error));
     code = exitCodeOf(error);
-    process.stderr.write(showError(error, code));
-    if (error.kind === 'bug' && error.cause instanceof Error)
-      process.stderr.write(`${error.cause.stack ?? ''}\n`);
+    writeError(showError(error, code));
+    if (error.kind === 'bug' && error.cause instanceof Error) writeError(`${error.cause.stack ?? ''}\n`);
   }
-  // Both streams may still hold bytes when they are pipes; idle sockets must not keep the process alive.
-  process.stdout.write('', () => process.stderr.write('', () => process.exit(code)));
+  // Streams may still hold bytes; idle sockets must not keep the process alive.
+  await Promise.all([drained(outStream), drained(errStream)]);
+  process.exit(code);
 }
 
+/**
+ * The streams of Node.js, which take longer to load than many commands to run: made only for a pipe that does not wait
+ * for its reader.
+ */
+let outStream: NodeJS.WriteStream | undefined;
+let errStream: NodeJS.WriteStream | undefined;
+
+const drained = (stream: NodeJS.WriteStream | undefined): Promise<void> | undefined =>
+  stream && new Promise((resolve) => stream.write('', () => resolve()));
+
 /** A reader that went away (`cvm … | head`) is no failure of ours. */
-function endWithoutReader(error: NodeJS.ErrnoException): void {
-  if (error.code === 'EPIPE') process.exit(0);
-  process.stderr.write(showError(outputError(error)));
+function endWithoutReader(error: NodeJS.ErrnoException): never {
+  if (error.code === 'EPIPE') {
+    removePendingFiles();
+    process.exit(0);
+  }
+  writeError(showError(outputError(error)));
   process.exit(EXIT_CODES.usage);
 }
 
@@ -58,28 +68,51 @@ function outputError(cause: unknown): CvmError {
   });
 }
 
-/** Whether standard output is a file: its stream would take a short write, on a full disk, for a whole one. */
-const isOutputFile = ((): boolean => {
-  try {
-    const stat = fstatSync(1);
-    return stat.isFile() || (stat.isCharacterDevice() && !process.stdout.isTTY);
-  } catch {
-    return false;
+/** Writes what the descriptor takes. @returns the rest, when it would have to wait */
+function writeNow(descriptor: 1 | 2, bytes: Uint8Array): Uint8Array | undefined {
+  for (let done = 0; done < bytes.length;) {
+    try {
+      done += writeSync(descriptor, bytes, done);
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === 'EAGAIN') return bytes.subarray(done);
+      throw cause;
+    }
   }
-})();
+  return undefined;
+}
+
+const bytesOf = (content: string | Uint8Array): Uint8Array =>
+  typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
 
 /** @throws CvmError usage OUTPUT_WRITE */
 function writeOut(content: string | Uint8Array): void {
-  if (!isOutputFile) {
-    process.stdout.write(content);
-    return;
+  let rest: Uint8Array | undefined = bytesOf(content);
+  if (outStream === undefined) {
+    try {
+      rest = writeNow(1, rest);
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === 'EPIPE') endWithoutReader(cause as NodeJS.ErrnoException);
+      throw outputError(cause);
+    }
   }
-  const bytes = typeof content === 'string' ? Buffer.from(content, 'utf8') : content;
-  try {
-    for (let done = 0; done < bytes.length;) done += writeSync(1, bytes, done);
-  } catch (cause) {
-    throw outputError(cause);
+  if (rest === undefined) return;
+  outStream ??= process.stdout.on('error', endWithoutReader);
+  outStream.write(rest);
+}
+
+/** Where standard error cannot be written, nobody is left to tell; the exit code still says what happened. */
+function writeError(text: string): void {
+  let rest: Uint8Array | undefined = bytesOf(text);
+  if (errStream === undefined) {
+    try {
+      rest = writeNow(2, rest);
+    } catch {
+      return;
+    }
   }
+  if (rest === undefined) return;
+  errStream ??= process.stderr.on('error', () => undefined);
+  errStream.write(rest);
 }
 
 const SIGNALS = { SIGINT: 2, SIGTERM: 15, SIGHUP: 1 } as const;
@@ -113,11 +146,14 @@ async function dispatch(
     writeOut(`${name} ${VERSION}\n`);
     return 0;
   }
-  const entry = table.find((candidate) => wordsOf(candidate).every((word, i) => word === argv[i]));
+  const former = table.find(
+    (candidate) => candidate.noun === noun && candidate.formerly?.words.includes(verb?.toLowerCase() ?? ''),
+  );
+  const entry = former ?? table.find((candidate) => wordsOf(candidate).every((word, i) => word === argv[i]));
   if (entry !== undefined) {
     const { command } = await entry.load();
     onCommand(command);
-    const words = argv.slice(wordsOf(entry).length);
+    const words = former === undefined ? argv.slice(wordsOf(entry).length) : todaysWords(former, argv);
     const full = command.expandWords?.(words) ?? words;
     const call = plainCall(command, full);
     if (call !== undefined) return await command.run(call.args, call.options, processIo());
@@ -128,6 +164,12 @@ async function dispatch(
   const { Command: Commander } = await import('commander');
   const program = overview(new Commander(name), summary, table);
   return await parse(program, argv, () => Promise.resolve(0));
+}
+
+/** The words after the verb of a call as it was written once, in today's. */
+function todaysWords({ noun, verb, formerly }: CommandEntry, argv: readonly string[]): string[] {
+  writeError(`warning: ${argv[1] ?? ''} is a former name: write ${noun} ${verb}\n`);
+  return argv.slice(2).map((word) => formerly?.flags[word.toLowerCase()] ?? word);
 }
 
 /** The words that call a command: its noun and its verb, which may be two. */
@@ -303,11 +345,13 @@ function workingFolder(): string {
 function processIo(): Io {
   return {
     out: writeOut,
-    err: (text) => void process.stderr.write(text),
+    err: writeError,
     get cwd() {
       return workingFolder();
     },
     env: process.env,
-    isTerminal: process.stderr.isTTY,
+    get isTerminal() {
+      return process.stderr.isTTY;
+    },
   };
 }

@@ -1,9 +1,10 @@
 // Bundles one entry with esbuild. Run by js_bundle; see there.
-import { createHash } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { Script } from 'node:vm';
 
 const { values } = parseArgs({
   options: {
@@ -14,19 +15,24 @@ const { values } = parseArgs({
     outfile: { type: 'string' },
     parts: { type: 'string' },
     inputs: { type: 'string' },
+    // The one thing asked for: V8's code cache of a part.
+    'code-cache': { type: 'string' },
   },
 });
-const esbuild = createRequire(import.meta.url)(resolve(values.esbuild));
-const folder = values.parts === undefined ? undefined : basename(values.parts);
+/** What {@link loader} puts around a part, as Node.js does it. */
+const WRAPPER = ['(function(exports,require,module,__filename,__dirname){', '\n})'];
 
-const result = await esbuild.build({
-  entryPoints: [{ in: values.entry, out: 'bundle' }],
-  outdir: 'bundled',
+if (values['code-cache'] !== undefined) {
+  const source = readFileSync(values['code-cache'], 'latin1');
+  writeFileSync(values.outfile, new Script(`${WRAPPER[0]}${source}${WRAPPER[1]}`).createCachedData());
+  process.exit();
+}
+const esbuild = createRequire(import.meta.url)(resolve(values.esbuild));
+
+/** What every build of esbuild has in common. */
+const SHARED = {
   bundle: true,
-  splitting: folder !== undefined,
-  chunkNames: 'part-[hash]',
   platform: 'node',
-  format: 'esm',
   target: 'node24',
   charset: 'utf8',
   legalComments: 'none',
@@ -38,64 +44,190 @@ const result = await esbuild.build({
   metafile: true,
   write: false,
   logLevel: 'warning',
-  // CommonJS packages ask for Node's own modules by require.
-  banner: {
-    js: "import{createRequire as __cvmRequire}from'node:module';const require=__cvmRequire(import.meta.url);",
-  },
+};
+
+const PLUGINS = [
   // An optional native addon of cbor-x: the same results without it.
-  plugins: [
-    {
-      name: 'no-native-addons',
-      setup(build) {
-        build.onResolve({ filter: /^cbor-extract$/ }, () => ({ path: 'cbor-extract', namespace: 'absent' }));
-        build.onLoad({ filter: /.*/, namespace: 'absent' }, () => ({
-          contents: "throw new Error('cbor-extract is left out of the bundle')",
-        }));
-      },
+  {
+    name: 'no-native-addons',
+    setup(build) {
+      build.onResolve({ filter: /^cbor-extract$/ }, () => ({ path: 'cbor-extract', namespace: 'absent' }));
+      build.onLoad({ filter: /.*/, namespace: 'absent' }, () => ({
+        contents: "throw new Error('cbor-extract is left out of the bundle')",
+      }));
     },
-    // commander can run subcommands as programs of their own. Ours are functions, so no package gets to start one.
-    {
-      name: 'no-child-processes',
-      setup(build) {
-        build.onResolve({ filter: /^(node:)?child_process$/ }, ({ path, importer }) =>
-          importer.includes('/node_modules/') ? { path, namespace: 'empty' } : undefined,
-        );
-        build.onLoad({ filter: /.*/, namespace: 'empty' }, () => ({ contents: 'export default {}' }));
-      },
+  },
+  // commander can run subcommands as programs of their own. Ours are functions, so no package gets to start one.
+  {
+    name: 'no-child-processes',
+    setup(build) {
+      build.onResolve({ filter: /^(node:)?child_process$/ }, ({ path, importer }) =>
+        importer.includes('/node_modules/') ? { path, namespace: 'empty' } : undefined,
+      );
+      build.onLoad({ filter: /.*/, namespace: 'empty' }, () => ({ contents: 'export default {}' }));
     },
-  ],
-});
-if (result.warnings.length > 0) process.exit(1);
+  },
+];
 
 // Paths as they are in the workspace and in node_modules, wherever this ran and whatever the repositories are called.
 const npm = `${values['node-modules'].replace(/node_modules$/, '')}`;
 const plain = (text) => text.replaceAll(`${values.root}/`, '').replaceAll(npm, '');
 
-// esbuild names parts after contents that hold those paths; ours are named after what is written, references aside.
-const PART = /part-[0-9A-Z]{8}\.js/g;
-const contents = new Map(result.outputFiles.map(({ path, text }) => [basename(path), plain(text)]));
-const names = new Map();
-for (const [name, text] of contents) {
-  if (name === 'bundle.js') continue;
-  const digest = createHash('sha256').update(text.replace(PART, 'part')).digest('hex');
-  names.set(name, `part-${digest.slice(0, 16)}.mjs`);
+const modules = new Set();
+const external = new Set();
+/** @returns the one text that comes out, and its metafile */
+async function bundle(entry, format, options, plugins = []) {
+  const { warnings, outputFiles, metafile } = await esbuild.build({
+    ...SHARED,
+    ...options,
+    entryPoints: [entry],
+    format,
+    plugins: [...PLUGINS, ...plugins],
+  });
+  if (warnings.length > 0) process.exit(1);
+  return { text: plain(outputFiles[0].text), metafile };
 }
-if (new Set(names.values()).size !== names.size) throw new Error('two parts of the bundle are equal');
-const renamed = (text, prefix) =>
-  text.replace(/"\.\/(part-[0-9A-Z]{8}\.js)"/g, (_, name) => `"${prefix}${names.get(name)}"`);
+function keep({ metafile }) {
+  for (const path of Object.keys(metafile.inputs))
+    if (!path.startsWith('elsewhere:')) modules.add(plain(path));
+  for (const { imports } of Object.values(metafile.outputs))
+    for (const imported of imports) if (imported.external) external.add(imported.path);
+}
 
-if (folder !== undefined) mkdirSync(values.parts, { recursive: true });
-for (const [name, text] of contents) {
-  const isEntry = name === 'bundle.js';
-  const written = renamed(text, isEntry && folder !== undefined ? `./${folder}/` : './');
-  if (PART.test(written)) throw new Error('a part of the bundle is named in an unknown way');
-  writeFileSync(isEntry ? values.outfile : join(values.parts, names.get(name)), written);
+if (values.parts === undefined) {
+  const made = await bundle(values.entry, 'esm', {
+    // CommonJS packages ask for Node's own modules by require.
+    banner: {
+      js: "import{createRequire as __cvmRequire}from'node:module';const require=__cvmRequire(import.meta.url);",
+    },
+  });
+  keep(made);
+  writeFileSync(values.outfile, made.text);
+} else {
+  await writeParts();
 }
-const modules = Object.keys(result.metafile.inputs).map(plain).sort();
-const external = Object.values(result.metafile.outputs).flatMap((output) =>
-  output.imports.filter((imported) => imported.external).map(({ path }) => path),
-);
 writeFileSync(
   values.inputs,
-  `${JSON.stringify({ modules, external: [...new Set(external)].sort() }, null, 1)}\n`,
+  `${JSON.stringify({ modules: [...modules].sort(), external: [...external].sort() }, null, 1)}\n`,
 );
+
+/**
+ * A front, and one part a noun, which holds all that the noun's commands need: one file is read and parsed however many
+ * modules it is made of. Parts are CommonJS: a module of Node's that ECMAScript imports has all its getters asked, and
+ * `node:fs` and `node:crypto` then load streams and web cryptography. What knows no noun, or looks into every command,
+ * is the part `all`.
+ *
+ * Commands are what `commands/table` and its two neighbours import when asked; the noun is the first word of the file's name.
+ */
+async function writeParts() {
+  const folder = basename(values.parts);
+  let whole;
+  const front = await bundle(values.entry, 'esm', {}, [
+    {
+      name: 'the-whole-is-a-part',
+      setup(build) {
+        build.onResolve({ filter: /^\./ }, async ({ kind, path, resolveDir, importer }) => {
+          if (kind !== 'dynamic-import') return undefined;
+          if (whole !== undefined) throw new Error(`${importer} loads a second module`);
+          whole = join(resolveDir, path);
+          return { path, namespace: 'parts' };
+        });
+        // Evaluated when it is asked for.
+        build.onLoad({ filter: /.*/, namespace: 'parts' }, async () => ({
+          contents: loader(folder, await nouns(whole)),
+        }));
+      },
+    },
+  ]);
+  modules.add(values.entry.replace(`${values.root}/`, ''));
+  keep({ metafile: { ...front.metafile, inputs: {} } });
+  writeFileSync(values.outfile, front.text);
+}
+
+/**
+ * The source of what loads a part. V8 takes the code cache beside it instead of parsing, and without a word parses
+ * where the cache is not its own: another Node.js, other flags.
+ */
+function loader(folder, own) {
+  return `
+const{readFileSync}=process.getBuiltinModule('node:fs');
+const{createRequire}=process.getBuiltinModule('node:module');
+const{Script}=process.getBuiltinModule('node:vm');
+const own=${JSON.stringify(own)};
+const folder=import.meta.dirname+'/${folder}';
+const path=folder+'/'+(own.includes(process.argv[2])?process.argv[2]:'all');
+const filename=path+'.cjs';
+const module={exports:{}};
+new Script(${JSON.stringify(WRAPPER[0])}+readFileSync(filename,'latin1')+${JSON.stringify(WRAPPER[1])},{
+  filename,
+  cachedData:readFileSync(path+'.cache'),
+}).runInThisContext()(module.exports,createRequire(filename),module,filename,folder);
+`;
+}
+
+/** Writes the parts. @returns the nouns that have one of their own */
+async function nouns(entry) {
+  const isTable = (path) => /\/commands\/((build|sign)-)?table\.js$/.test(join('/', path));
+  const nounOf = (path) => basename(path, '.js').split('-')[0];
+  const part = (noun) =>
+    bundle(
+      entry,
+      'cjs',
+      { define: { 'import.meta.url': '__cvmUrl' }, charset: 'ascii', supported: { 'dynamic-import': false } },
+      [
+        {
+          name: 'commands-of-other-nouns',
+          setup(build) {
+            build.onResolve({ filter: /^\./ }, ({ kind, path, importer }) =>
+              noun !== undefined && kind === 'dynamic-import' && isTable(importer) && nounOf(path) !== noun
+                ? { path, namespace: 'elsewhere' }
+                : undefined,
+            );
+            build.onLoad({ filter: /.*/, namespace: 'elsewhere' }, () => ({
+              contents: "throw new Error('the command is in another part')",
+            }));
+          },
+        },
+      ],
+    );
+  mkdirSync(values.parts, { recursive: true });
+  const write = (name, { text }) => {
+    const url = text.includes('__cvmUrl')
+      ? 'const __cvmUrl=require("node:url").pathToFileURL(__filename).href;'
+      : '';
+    const path = join(values.parts, `${name}.cjs`);
+    writeFileSync(path, `${url}${text}`, 'latin1');
+    // Equal bytes each time: V8's hashes have a fixed seed, and nothing else has been in the memory of the process.
+    const words = [
+      '--random-seed=1',
+      process.argv[1],
+      '--code-cache',
+      path,
+      '--outfile',
+      path.replace(/cjs$/, 'cache'),
+    ];
+    const { status } = spawnSync(process.execPath, words, { stdio: 'inherit', env: {} });
+    if (status !== 0) throw new Error(`no code cache of ${name}`);
+  };
+  const all = await part(undefined);
+  keep(all);
+  write('all', all);
+  const imports = Object.entries(all.metafile.inputs);
+  const commands = imports.flatMap(([importer, { imports }]) =>
+    isTable(importer) ? imports.filter(({ kind }) => kind === 'dynamic-import').map(({ path }) => path) : [],
+  );
+  const own = [];
+  for (const noun of [...new Set(commands.map(nounOf))].sort()) {
+    const made = await part(noun);
+    const looksAround = Object.entries(made.metafile.inputs).some(
+      ([importer, { imports }]) =>
+        !isTable(importer) &&
+        basename(importer) !== basename(entry) &&
+        imports.some(({ path }) => isTable(path)),
+    );
+    if (looksAround) continue;
+    write(noun, made);
+    own.push(noun);
+  }
+  return own;
+}

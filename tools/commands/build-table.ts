@@ -1,4 +1,5 @@
 import type { CommandEntry } from './command.ts';
+import { formerVmgsWords } from './vmgs-former-words.ts';
 
 /**
  * The commands that build actions run. Whatever is imported from here ends up in `cvm-build.mjs`, so nothing here
@@ -411,6 +412,7 @@ export const BUILD_COMMANDS: readonly CommandEntry[] = [
     noun: 'vmgs',
     verb: 'create',
     summary: 'make a VMGS file',
+    formerly: formerVmgsWords('-c', '-create'),
     load: () => import('./vmgs-create.ts'),
   },
   {

@@ -47,11 +47,20 @@ export interface Command {
   run(args: readonly string[], options: OptionValues, io: Io): Promise<number> | number;
 }
 
+/** How a peer that a command stands in for was called once; scripts that still do so work. */
+export interface FormerWords {
+  /** In the verb's place, in lower case; any case is taken. */
+  readonly words: readonly string[];
+  /** A flag of that time, in lower case, and today's. */
+  readonly flags: Readonly<Record<string, string>>;
+}
+
 /** A command that stays unloaded until it is called: start-up time is a feature. */
 export interface CommandEntry {
   readonly noun: string;
   /** One word, or several: `marker write`. */
   readonly verb: string;
   readonly summary: string;
+  readonly formerly?: FormerWords;
   load(): Promise<{ readonly command: Command }>;
 }

@@ -6,17 +6,23 @@
  */
 import { randomBytes } from 'node:crypto';
 import {
+  chmodSync,
   closeSync,
   constants,
+  copyFileSync,
   fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
   openSync,
   readSync,
   realpathSync,
+  renameSync,
   rmSync,
   statSync,
+  writeSync,
   type Stats,
 } from 'node:fs';
-import { chmod, copyFile, mkdir, open, rename, type FileHandle } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import {
   checkRange,
@@ -165,22 +171,22 @@ export async function writeFileWhole(
   chunks: Chunks,
   check?: (writtenPath: string) => Promise<void> | void,
 ): Promise<void> {
-  await writeWhole(path, check, async (file) => {
+  await writeWhole(path, check, async (handle) => {
     const gathered = new Uint8Array(WRITE_BYTES);
     let filled = 0;
     for await (const chunk of chunks) {
       if (filled + chunk.length > WRITE_BYTES) {
-        await writeAll(file, gathered.subarray(0, filled));
+        await writeAll(handle, gathered.subarray(0, filled));
         filled = 0;
       }
       if (chunk.length >= WRITE_BYTES) {
-        await writeAll(file, chunk);
+        await writeAll(handle, chunk);
       } else {
         gathered.set(chunk, filled);
         filled += chunk.length;
       }
     }
-    await writeAll(file, gathered.subarray(0, filled));
+    await writeAll(handle, gathered.subarray(0, filled));
   });
 }
 
@@ -189,7 +195,7 @@ export async function writeFileWhole(
  * @param fill writes to the open descriptor, from its start
  */
 export async function writeFileBy(path: string, fill: (handle: number) => Promise<void>): Promise<void> {
-  await writeWhole(path, undefined, (file) => fill(file.fd));
+  await writeWhole(path, undefined, fill);
 }
 
 /**
@@ -201,9 +207,9 @@ export async function writeSourceWhole(
   source: ByteSource,
   check?: (writtenPath: string) => Promise<void> | void,
 ): Promise<void> {
-  await writeWhole(path, check, async (file, isRegular) => {
-    if (isRegular) await writeSparsely(file, source);
-    else await writeDensely(file, source);
+  await writeWhole(path, check, async (handle, isRegular) => {
+    if (isRegular) await writeSparsely(handle, source);
+    else await writeDensely(handle, source);
   });
 }
 
@@ -222,26 +228,26 @@ export async function writeChangedWhole(
   await writeWhole(
     path,
     undefined,
-    async (file, isRegular, isCopy) => {
-      if (!isRegular) await writeDensely(file, source);
-      else if (!isCopy) await writeSparsely(file, source);
+    async (handle, isRegular, isCopy) => {
+      if (!isRegular) await writeDensely(handle, source);
+      else if (!isCopy) await writeSparsely(handle, source);
       else
         for (const { offset, source: change } of changes)
-          await writeAt(file, change, 0, change.sizeBytes, offset);
+          await writeAt(handle, change, 0, change.sizeBytes, offset);
     },
     basePath,
   );
 }
 
-async function writeDensely(file: FileHandle, source: ByteSource): Promise<void> {
+async function writeDensely(handle: number, source: ByteSource): Promise<void> {
   for (let at = 0; at < source.sizeBytes; at += CHUNK_BYTES) {
-    await writeAll(file, source.read(at, Math.min(CHUNK_BYTES, source.sizeBytes - at)));
+    await writeAll(handle, source.read(at, Math.min(CHUNK_BYTES, source.sizeBytes - at)));
   }
 }
 
 /** Every byte is read once: what turns out to be zero is not written. */
-async function writeSparsely(file: FileHandle, source: ByteSource): Promise<void> {
-  await file.truncate(source.sizeBytes);
+async function writeSparsely(handle: number, source: ByteSource): Promise<void> {
+  ftruncateSync(handle, source.sizeBytes);
   const buffer = Buffer.alloc(CHUNK_BYTES);
   const zeros = Buffer.alloc(CHUNK_BYTES);
   let seen = 0;
@@ -254,7 +260,7 @@ async function writeSparsely(file: FileHandle, source: ByteSource): Promise<void
       // Holes of a file are read as zeros, and there may be gigabytes of them.
       if (bytes.equals(zeros.subarray(0, bytes.length))) continue;
       for (const run of dataRuns(sourceFromBytes(bytes), HOLE_BYTES)) {
-        await writeAll(file, bytes.subarray(run.offset, run.offset + run.length), at + run.offset);
+        await writeAll(handle, bytes.subarray(run.offset, run.offset + run.length), at + run.offset);
       }
     }
     seen = Math.max(seen, end);
@@ -262,7 +268,7 @@ async function writeSparsely(file: FileHandle, source: ByteSource): Promise<void
 }
 
 async function writeAt(
-  file: FileHandle,
+  handle: number,
   source: ByteSource,
   from: number,
   length: number,
@@ -270,14 +276,14 @@ async function writeAt(
 ): Promise<void> {
   for (let done = 0; done < length; done += CHUNK_BYTES) {
     const bytes = source.read(from + done, Math.min(CHUNK_BYTES, length - done));
-    await writeAll(file, bytes, position + done);
+    await writeAll(handle, bytes, position + done);
   }
 }
 
 async function writeWhole(
   path: string,
   check: ((writtenPath: string) => Promise<void> | void) | undefined,
-  fill: (file: FileHandle, isRegular: boolean, isCopy: boolean) => Promise<void>,
+  fill: (handle: number, isRegular: boolean, isCopy: boolean) => Promise<void>,
   copyOf?: string,
 ): Promise<void> {
   try {
@@ -288,11 +294,11 @@ async function writeWhole(
     } else if (existing.isDirectory() || check !== undefined) {
       throw notRegular(path, existing);
     } else {
-      const file = await open(path, 'w');
+      const handle = openSync(path, 'w');
       try {
-        await fill(file, false, false);
+        await fill(handle, false, false);
       } finally {
-        await file.close();
+        closeSync(handle);
       }
     }
   } catch (cause) {
@@ -303,40 +309,40 @@ async function writeWhole(
 async function writeBeside(
   path: string,
   check: ((writtenPath: string) => Promise<void> | void) | undefined,
-  fill: (file: FileHandle, isRegular: boolean, isCopy: boolean) => Promise<void>,
+  fill: (handle: number, isRegular: boolean, isCopy: boolean) => Promise<void>,
   copyOf: string | undefined,
 ): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(8).toString('hex')}.part`);
-  await mkdir(dirname(path), { recursive: true });
+  mkdirSync(dirname(path), { recursive: true });
   addPendingFile(temporary);
   try {
-    const isCopy = copyOf !== undefined && (await isSharedCopy(copyOf, temporary));
-    const file = await open(temporary, isCopy ? 'r+' : 'wx');
+    const isCopy = copyOf !== undefined && isSharedCopy(copyOf, temporary);
+    const handle = openSync(temporary, isCopy ? 'r+' : 'wx');
     try {
-      await fill(file, true, isCopy);
-      await file.sync();
+      await fill(handle, true, isCopy);
+      fsyncSync(handle);
     } finally {
-      await file.close();
+      closeSync(handle);
     }
     await check?.(temporary);
-    await rename(temporary, path);
+    renameSync(temporary, path);
   } catch (error) {
     rmSync(temporary, { force: true });
     throw error;
   } finally {
     settlePendingFile(temporary);
   }
-  await syncFolder(dirname(path));
+  syncFolder(dirname(path));
 }
 
 /** What file systems answer that cannot share blocks, or not between these two files. */
 const NO_SHARING = new Set(['ENOTSUP', 'EOPNOTSUPP', 'EXDEV', 'EINVAL', 'ENOSYS', 'ENOTTY', 'EPERM']);
 
 /** Makes a file of another one's blocks, without copying them, where there is such a thing. */
-async function isSharedCopy(from: string, to: string): Promise<boolean> {
+function isSharedCopy(from: string, to: string): boolean {
   try {
-    await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE);
-    await chmod(to, (statSync(from).mode & 0o777) | 0o600);
+    copyFileSync(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE);
+    chmodSync(to, (statSync(from).mode & 0o777) | 0o600);
     return true;
   } catch (cause) {
     rmSync(to, { force: true });
@@ -346,20 +352,29 @@ async function isSharedCopy(from: string, to: string): Promise<boolean> {
   }
 }
 
-async function writeAll(file: FileHandle, bytes: Uint8Array, position?: number): Promise<void> {
+/** How much is written before whatever else waits, a signal for example, has its turn. */
+const TURN_BYTES = 16 * CHUNK_BYTES;
+let sinceTurn = 0;
+
+/** Without a thread in between: what goes to the page cache takes less time than asking one to do it. */
+async function writeAll(handle: number, bytes: Uint8Array, position?: number): Promise<void> {
   for (let done = 0; done < bytes.length;) {
     const at = position === undefined ? null : position + done;
-    done += (await file.write(bytes, done, bytes.length - done, at)).bytesWritten;
+    done += writeSync(handle, bytes, done, bytes.length - done, at);
   }
+  sinceTurn += bytes.length;
+  if (sinceTurn < TURN_BYTES) return;
+  sinceTurn = 0;
+  await new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Makes the new name survive a power cut. */
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r');
+function syncFolder(path: string): void {
+  const folder = openSync(path, 'r');
   try {
-    await folder.sync();
+    fsyncSync(folder);
   } finally {
-    await folder.close();
+    closeSync(folder);
   }
 }
 

@@ -1,6 +1,7 @@
 import { BUILD_COMMANDS } from './build-table.ts';
 import type { CommandEntry } from './command.ts';
 import { SIGN_COMMANDS } from './sign-table.ts';
+import { formerVmgsWords } from './vmgs-former-words.ts';
 
 /** All commands of the tool, by noun and verb. */
 export const COMMANDS: readonly CommandEntry[] = [
@@ -58,6 +59,7 @@ export const COMMANDS: readonly CommandEntry[] = [
     noun: 'vmgs',
     verb: 'dump',
     summary: 'read a file of a VMGS store',
+    formerly: formerVmgsWords('-r', '-dump'),
     load: () => import('./vmgs-dump.ts'),
   },
   {
@@ -92,6 +94,12 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     noun: 'vmgs',
+    verb: 'copy-igvmfile',
+    summary: 'copy an IGVM file out of a DLL into a VMGS store',
+    load: () => import('./vmgs-copy-igvmfile.ts'),
+  },
+  {
+    noun: 'vmgs',
     verb: 'delete',
     summary: 'take a file out of a VMGS store',
     load: () => import('./vmgs-delete.ts'),
@@ -106,12 +114,14 @@ export const COMMANDS: readonly CommandEntry[] = [
     noun: 'vmgs',
     verb: 'dump-headers',
     summary: 'show both headers of a VMGS store, and which one counts',
+    formerly: formerVmgsWords('-rh', '-dumpheaders'),
     load: () => import('./vmgs-dump-headers.ts'),
   },
   {
     noun: 'vmgs',
     verb: 'encrypt',
     summary: 'encrypt a VMGS store',
+    formerly: formerVmgsWords('-e', '-encrypt'),
     load: () => import('./vmgs-encrypt.ts'),
   },
   {
@@ -130,6 +140,7 @@ export const COMMANDS: readonly CommandEntry[] = [
     noun: 'vmgs',
     verb: 'query-size',
     summary: 'print the size of a file of a VMGS store',
+    formerly: formerVmgsWords('-qs', '-querysize'),
     load: () => import('./vmgs-query-size.ts'),
   },
   {
@@ -160,12 +171,14 @@ export const COMMANDS: readonly CommandEntry[] = [
     noun: 'vmgs',
     verb: 'update-key',
     summary: 'exchange the key of an encrypted VMGS store',
+    formerly: formerVmgsWords('-uk', '-updatekey'),
     load: () => import('./vmgs-update-key.ts'),
   },
   {
     noun: 'vmgs',
     verb: 'write',
     summary: 'write a file into a VMGS store',
+    formerly: formerVmgsWords('-w', '-write'),
     load: () => import('./vmgs-write.ts'),
   },
   {

@@ -1,5 +1,5 @@
 import { digestInto } from '../bytes/digest.ts';
-import { CHUNK_BYTES, passingChunks, type ByteSource } from '../bytes/source.ts';
+import { CHUNK_BYTES, PASSING_BYTES, passingChunks, type ByteSource } from '../bytes/source.ts';
 import { bug } from '../errors.ts';
 
 export const PAGE_BYTES = 4096;
@@ -114,13 +114,24 @@ export class LaunchContext {
     this.#record.extend();
   }
 
-  /** The pages of a source at ascending addresses. The size must be a multiple of {@link PAGE_BYTES}. */
+  /**
+   * The pages of a source at ascending addresses. The size must be a multiple of {@link PAGE_BYTES}. Firmware is mostly
+   * padding: a page that equals the one before it has its hash, which still stands in the record.
+   */
   normalPages(gpa: number, pages: ByteSource): void {
     if (pages.sizeBytes % PAGE_BYTES !== 0) throw bug('normal pages end inside a page');
     let at = gpa;
     for (const chunk of passingChunks(pages)) {
-      for (let from = 0; from < chunk.length; from += PAGE_BYTES) {
-        this.normalPage(at, chunk.subarray(from, from + PAGE_BYTES));
+      const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
+      for (let from = 0; from < bytes.length; from += PAGE_BYTES) {
+        const isAsBefore =
+          from > 0 && bytes.compare(bytes, from - PAGE_BYTES, from, from, from + PAGE_BYTES) === 0;
+        if (isAsBefore) {
+          this.#record.setPage('normal', at);
+          this.#record.extend();
+        } else {
+          this.normalPage(at, bytes.subarray(from, from + PAGE_BYTES));
+        }
         at += PAGE_BYTES;
       }
     }
@@ -136,5 +147,6 @@ export class LaunchContext {
   }
 }
 
-// passingChunks() hands out whole pages: CHUNK_BYTES is a multiple of the page size.
-if (CHUNK_BYTES % PAGE_BYTES !== 0) throw bug('CHUNK_BYTES is not a multiple of the page size');
+// Chunks are whole pages.
+for (const chunkBytes of [CHUNK_BYTES, PASSING_BYTES])
+  if (chunkBytes % PAGE_BYTES !== 0) throw bug('a chunk is no multiple of the page size');
