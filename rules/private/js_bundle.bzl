@@ -44,7 +44,7 @@ js_bundle = rule(
         "entry": attr.string(mandatory = True, doc = "Workspace path of the entry, with .js for .ts."),
         "out": attr.output(mandatory = True, doc = "The bundle, an ECMAScript module."),
         "project": attr.label(mandatory = True, providers = [TsProjectInfo], doc = "The `ts_project` that compiles the entry."),
-        "split": attr.bool(doc = "Whether each noun's commands go into a part of their own, with V8's code cache, in a folder `<out>.parts` beside the bundle, so that a call reads what it needs."),
+        "split": attr.bool(doc = "Whether each noun's commands go into a part of their own, in a folder `<out>.parts` beside the bundle, so that a call reads what it needs."),
         "_driver": attr.label(default = "//rules/private:js_bundle.mjs", allow_single_file = True),
     } | npm_attrs(["@cvm_npm//:esbuild"]),
     toolchains = [NODE_TOOLCHAIN_TYPE],

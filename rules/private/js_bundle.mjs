@@ -1,10 +1,8 @@
 // Bundles one entry with esbuild. Run by js_bundle; see there.
-import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { Script } from 'node:vm';
 
 const { values } = parseArgs({
   options: {
@@ -15,18 +13,8 @@ const { values } = parseArgs({
     outfile: { type: 'string' },
     parts: { type: 'string' },
     inputs: { type: 'string' },
-    // The one thing asked for: V8's code cache of a part.
-    'code-cache': { type: 'string' },
   },
 });
-/** What {@link loader} puts around a part, as Node.js does it. */
-const WRAPPER = ['(function(exports,require,module,__filename,__dirname){', '\n})'];
-
-if (values['code-cache'] !== undefined) {
-  const source = readFileSync(values['code-cache'], 'latin1');
-  writeFileSync(values.outfile, new Script(`${WRAPPER[0]}${source}${WRAPPER[1]}`).createCachedData());
-  process.exit();
-}
 const esbuild = createRequire(import.meta.url)(resolve(values.esbuild));
 
 /** What every build of esbuild has in common. */
@@ -145,23 +133,15 @@ async function writeParts() {
 }
 
 /**
- * The source of what loads a part. V8 takes the code cache beside it instead of parsing, and without a word parses
- * where the cache is not its own: another Node.js, other flags.
+ * The source of what loads a part. (V8's code cache would save a fifth more, but its bytes are no function of the
+ * source: they differ with what the process has for its standard streams.)
  */
 function loader(folder, own) {
   return `
-const{readFileSync}=process.getBuiltinModule('node:fs');
 const{createRequire}=process.getBuiltinModule('node:module');
-const{Script}=process.getBuiltinModule('node:vm');
 const own=${JSON.stringify(own)};
-const folder=import.meta.dirname+'/${folder}';
-const path=folder+'/'+(own.includes(process.argv[2])?process.argv[2]:'all');
-const filename=path+'.cjs';
-const module={exports:{}};
-new Script(${JSON.stringify(WRAPPER[0])}+readFileSync(filename,'latin1')+${JSON.stringify(WRAPPER[1])},{
-  filename,
-  cachedData:readFileSync(path+'.cache'),
-}).runInThisContext()(module.exports,createRequire(filename),module,filename,folder);
+const name=own.includes(process.argv[2])?process.argv[2]:'all';
+createRequire(import.meta.url)('./${folder}/'+name+'.cjs');
 `;
 }
 
@@ -197,17 +177,6 @@ async function nouns(entry) {
       : '';
     const path = join(values.parts, `${name}.cjs`);
     writeFileSync(path, `${url}${text}`, 'latin1');
-    // Equal bytes each time: V8's hashes have a fixed seed, and nothing else has been in the memory of the process.
-    const words = [
-      '--random-seed=1',
-      process.argv[1],
-      '--code-cache',
-      path,
-      '--outfile',
-      path.replace(/cjs$/, 'cache'),
-    ];
-    const { status } = spawnSync(process.execPath, words, { stdio: 'inherit', env: {} });
-    if (status !== 0) throw new Error(`no code cache of ${name}`);
   };
   const all = await part(undefined);
   keep(all);

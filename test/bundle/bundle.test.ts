@@ -1,7 +1,5 @@
-import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { COMMANDS } from '../../tools/commands/table.ts';
 
@@ -13,8 +11,7 @@ interface Inputs {
 }
 const inputs = (name: string): Inputs =>
   JSON.parse(readFileSync(new URL(`${name}.inputs.json`, tools), 'utf8')) as Inputs;
-// Latin-1: code caches are no text, and are searched all the same.
-const text = (name: string): string => readFileSync(new URL(name, tools), 'latin1');
+const text = (name: string): string => readFileSync(new URL(name, tools), 'utf8');
 const parts = readdirSync(new URL('cvm.parts/', tools));
 /** A bundle with its parts. */
 const whole = (name: string): string =>
@@ -99,15 +96,6 @@ test.each(['cvm-build.mjs', 'cvm-sign.mjs', 'cvm.mjs'])('%s needs nothing but No
   expect(external.filter((module) => !builtinModules.includes(module.replace(/^node:/, '')))).toEqual([]);
 });
 
-/** Run by a Node.js of its own, as the driver and the front are: prints the code cache of a part, or whether V8 takes one. */
-const CACHE = `
-  const { readFileSync } = require('node:fs');
-  const { Script } = require('node:vm');
-  const [, part, cache] = process.argv;
-  const source = '(function(exports,require,module,__filename,__dirname){' + readFileSync(part, 'latin1') + '\\n})';
-  if (cache === undefined) process.stdout.write(new Script(source).createCachedData());
-  else process.stdout.write(String(new Script(source, { cachedData: readFileSync(cache) }).cachedDataRejected));`;
-
 const nouns = [...new Set(COMMANDS.map(({ noun }) => noun))].sort();
 const namesOf = (ending: string): string[] =>
   parts.filter((part) => part.endsWith(ending)).map((part) => part.slice(0, -ending.length));
@@ -116,7 +104,7 @@ test('the whole tool is a front that starts at once, and a part a noun', () => {
   const own = namesOf('.cjs').filter((part) => part !== 'all');
   expect(own.length).toBeGreaterThan(15);
   expect(nouns).toEqual(expect.arrayContaining(own));
-  expect(namesOf('.cache')).toEqual(namesOf('.cjs'));
+  expect(parts).toHaveLength(own.length + 1);
   expect(text('cvm.mjs')).toContain(JSON.stringify(own));
   expect(inputs('cvm.mjs').modules).toEqual(
     expect.arrayContaining(
@@ -127,8 +115,8 @@ test('the whole tool is a front that starts at once, and a part a noun', () => {
 
 // The front finds the part of a command by the first word of its file's name.
 test('the file of a command begins with its noun', () => {
-  for (const { noun, load } of COMMANDS)
-    expect(load.toString(), noun).toMatch(new RegExp(`/${noun}-[a-z0-9-]+[.]`));
+  for (const { noun, ...entry } of COMMANDS)
+    expect(entry.load.toString(), noun).toMatch(new RegExp(`/${noun}-[a-z0-9-]+[.]`));
 });
 
 test("a part has its noun's commands and no other's, and `all` has all", () => {
@@ -136,15 +124,6 @@ test("a part has its noun's commands and no other's, and `all` has all", () => {
     text(`cvm.parts/${part}.cjs`).includes(`tools/commands/${module}.js`);
   expect(['snp', 'vmgs', 'all'].map((part) => has(part, 'snp-measure'))).toEqual([true, false, true]);
   expect(['snp', 'vmgs', 'all'].map((part) => has(part, 'vmgs-create'))).toEqual([false, true, true]);
-});
-
-test.each(namesOf('.cjs'))('V8 takes the code cache of the part %s, and makes the same one again', (part) => {
-  const file = (ending: string): string => fileURLToPath(new URL(`cvm.parts/${part}${ending}`, tools));
-  const node = (...words: readonly string[]): Buffer =>
-    spawnSync(process.execPath, words, { maxBuffer: 1 << 26, env: {} }).stdout;
-  expect(node('-e', CACHE, file('.cjs'), file('.cache')).toString()).toBe('false');
-  const again = node('--random-seed=1', '-e', CACHE, file('.cjs'));
-  expect(again.equals(readFileSync(file('.cache')))).toBe(true);
 });
 
 test('one module starts programs, and no build action has it', () => {

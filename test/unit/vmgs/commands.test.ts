@@ -164,6 +164,7 @@ describe('a file given with -f, and not at all', () => {
         ...(verb === 'move' || verb === 'copy' ? { src: '1', dst: '2' } : {}),
         ...(['write', 'dump', 'delete', 'query-size'].includes(verb) ? { fileId: '1' } : {}),
         ...(verb === 'write' ? { dataPath: 'data' } : {}),
+        ...(verb === 'copy-igvmfile' ? { dataPath: 'data', resourceCode: 'SNP' } : {}),
         ...(['encrypt', 'update-key'].includes(verb) ? { keyPath: 'key' } : {}),
         ...(verb === 'update-key' ? { newKeyPath: 'key2' } : {}),
         ...(verb.endsWith('remove-entry')
