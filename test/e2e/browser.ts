@@ -108,7 +108,7 @@ function connect(child: ChildProcess): Connection {
   const from = child.stdio[4] as Readable;
   const waiting = new Map<
     number,
-    { resolve(value: Fields): void; reject(error: Error): void; method: string }
+    { resolve: (value: Fields) => void; reject: (error: Error) => void; method: string }
   >();
   const listeners = new Map<string, (method: string, params: Fields) => void>();
   let last = 0;

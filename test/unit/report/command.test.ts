@@ -89,7 +89,8 @@ describe('cvm guestos report', () => {
   });
 
   test('mainnet is the default, and believes no certificate of dev', async () => {
-    const { network: _, ...rest } = PARTITIONS;
+    const { network: dev, ...rest } = PARTITIONS;
+    expect(dev).toBe('dev');
     expect(dataOf(await pageOf(rest))).toMatchObject({
       outcome: 'refused',
       network: 'mainnet',
