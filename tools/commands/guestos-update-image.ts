@@ -1,6 +1,11 @@
 import { utf8Bytes } from '../bytes/text.ts';
 import { UPDATE_IMAGE_MEMBERS } from '../guestos/layout.ts';
-import { archiveVersion, packingVerdictJson, updateImageMembers, validatePacking } from '../guestos/packing.ts';
+import {
+  archiveVersion,
+  packingVerdictJson,
+  updateImageMembers,
+  validatePacking,
+} from '../guestos/packing.ts';
 import { writeSparseTar } from '../tar/sparse.ts';
 import type { Command } from './command.ts';
 import { resolvePath, writeFileWhole } from './files.ts';
