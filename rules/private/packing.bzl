@@ -1,11 +1,10 @@
-"""⑦ What the rules that pack partitions share. Their commands decide ⑥ anew, from the bytes they pack."""
+"""⑦ What the rules that pack and describe partitions share. Their commands decide ⑥ anew, from the bytes they read."""
 
 load("//rules:providers.bzl", "CvmPartitionInfo", "CvmProposalInfo")
 load(":run_cvm.bzl", "CVM_ATTRS", "run_cvm")
 
-PACKING_ATTRS = dict(
-    CVM_ATTRS,
-    boot_partition = attr.label(mandatory = True, providers = [CvmPartitionInfo], doc = "The boot partition."),
+# What ⑥ is decided on, beside the boot partition.
+DECISION_ATTRS = dict(
     chip_ids = attr.string_list(doc = "Chips that the proposal must name, 128 hex digits each."),
     network = attr.string(
         default = "mainnet",
@@ -22,7 +21,13 @@ PACKING_ATTRS = dict(
         doc = "QEMU CPU models to measure.",
     ),
     vcpus = attr.int_list(default = [64], doc = "vCPU counts to measure."),
+)
+
+PACKING_ATTRS = dict(
+    CVM_ATTRS,
+    boot_partition = attr.label(mandatory = True, providers = [CvmPartitionInfo], doc = "The boot partition."),
     verdict_name = attr.string(doc = "Name of the file that says what was checked; `<name>.verdict.json` when empty."),
+    **DECISION_ATTRS
 )
 
 def pack_validated(ctx, verb, progress, arguments = [], inputs = []):

@@ -1,6 +1,7 @@
 """The report: what an image is, for people."""
 
 load("//rules:providers.bzl", "CvmPartitionInfo", "CvmProposalInfo")
+load(":packing.bzl", "DECISION_ATTRS")
 load(":run_cvm.bzl", "CVM_ATTRS", "CVM_TOOLCHAINS", "run_cvm")
 
 def _cvm_report_impl(ctx):
@@ -66,27 +67,12 @@ cvm_report = rule(
             providers = [CvmPartitionInfo],
             doc = "The boot partition; absent before the vote, when there is only the base's own.",
         ),
-        chip_ids = attr.string_list(doc = "Chips that the proposal must name, 128 hex digits each."),
         lock = attr.label(
             allow_single_file = [".json"],
             doc = "The pins.lock.json: its values are compared with the bytes, and its text is shown.",
         ),
-        network = attr.string(
-            default = "mainnet",
-            values = ["mainnet", "dev"],
-            doc = "Whose root key decides; on `dev` the page says that the image is not for production.",
-        ),
-        proposal = attr.label(
-            providers = [CvmProposalInfo],
-            doc = "The proposal whose request binds the certificate on the boot partition.",
-        ),
-        root_partition = attr.label(mandatory = True, providers = [CvmPartitionInfo], doc = "The root partition."),
-        vcpu_types = attr.string_list(
-            default = ["EPYC-v4", "EPYC-Genoa", "EPYC-Turin"],
-            doc = "QEMU CPU models to measure.",
-        ),
-        vcpus = attr.int_list(default = [64], doc = "vCPU counts to measure."),
         version_file = attr.label(allow_single_file = True, doc = "The version of this build, one line; with boot_partition."),
+        **DECISION_ATTRS
     ),
     toolchains = CVM_TOOLCHAINS,
     doc = """Writes a page that says what an image is, and what was verified of it.
