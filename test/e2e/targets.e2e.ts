@@ -14,7 +14,8 @@ function pageTargets(text: string): string[] {
   const commands = [...text.matchAll(/\.\/bazelw (?:build|run|test) [^`\n]*/g)].map(([line]) => line);
   return commands
     .flatMap((line) => line.split(' -- ')[0]?.split(/\s+/) ?? [])
-    .map((word) => word.replace(/[.,;:)]+$/, ''))
+    // The end of a sentence is no part of a label; the three dots of `//...` are.
+    .map((word) => (word.endsWith('...') ? word : word.replace(/[.,;:)]+$/, '')))
     .filter((word) => word.startsWith('//') && !/[<…]/.test(word));
 }
 
