@@ -9,14 +9,18 @@ const here = inject('here');
 const tracked = (pattern: string): string[] =>
   execFileSync('git', ['ls-files', '-z', pattern], { cwd: here, encoding: 'utf8' }).split('\0').slice(0, -1);
 
-/** Labels that a page hands to ./bazelw, on lines of code; `<…>` and `…` stand for what a reader fills in. */
+/** Labels that a page hands to ./bazelw of this folder, on lines of code; `<…>` and `…` stand for what a reader fills in. */
 function pageTargets(text: string): string[] {
-  const commands = [...text.matchAll(/\.\/bazelw (?:build|run|test) [^`\n]*/g)].map(([line]) => line);
-  return commands
-    .flatMap((line) => line.split(' -- ')[0]?.split(/\s+/) ?? [])
-    // The end of a sentence is no part of a label; the three dots of `//...` are.
-    .map((word) => (word.endsWith('...') ? word : word.replace(/[.,;:)]+$/, '')))
-    .filter((word) => word.startsWith('//') && !/[<…]/.test(word));
+  const commands = [...text.matchAll(/(?<![\w./])\.\/bazelw (?:build|run|test) [^`\n]*/g)].map(
+    ([line]) => line,
+  );
+  return (
+    commands
+      .flatMap((line) => line.split(' -- ')[0]?.split(/\s+/) ?? [])
+      // The end of a sentence is no part of a label; the three dots of `//...` are.
+      .map((word) => (word.endsWith('...') ? word : word.replace(/[.,;:)]+$/, '')))
+      .filter((word) => word.startsWith('//') && !/[<…]/.test(word))
+  );
 }
 
 test('every target that a workflow or a page names exists', () => {
