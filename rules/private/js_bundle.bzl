@@ -19,14 +19,18 @@ def _js_bundle_impl(ctx):
     args.add("--outfile", bundle)
     args.add("--inputs", metafile)
     parts = []
+    caches = []
     if ctx.attr.split:
         parts.append(ctx.actions.declare_directory(bundle.basename.removesuffix(".mjs") + ".parts"))
+        caches.append(ctx.actions.declare_directory(bundle.basename.removesuffix(".mjs") + ".caches"))
         args.add_all("--parts", parts, expand_directories = False)
+        args.add_all("--caches", caches, expand_directories = False)
+        args.add("--code-cache", ctx.file._code_cache)
     ctx.actions.run(
         executable = node.binary,
         arguments = [args],
-        inputs = depset([ctx.file._driver] + ctx.files._packages, transitive = [project.javascript]),
-        outputs = [bundle, metafile] + parts,
+        inputs = depset([ctx.file._driver, ctx.file._code_cache] + ctx.files._packages, transitive = [project.javascript]),
+        outputs = [bundle, metafile] + parts + caches,
         mnemonic = "JsBundle",
         progress_message = "Bundling %{output}",
         env = {},
@@ -34,8 +38,8 @@ def _js_bundle_impl(ctx):
         toolchain = NODE_TOOLCHAIN_TYPE,
     )
     return [
-        DefaultInfo(files = depset([bundle]), runfiles = ctx.runfiles(files = [bundle] + parts)),
-        OutputGroupInfo(inputs = depset([metafile]), parts = depset(parts)),
+        DefaultInfo(files = depset([bundle]), runfiles = ctx.runfiles(files = [bundle] + parts + caches)),
+        OutputGroupInfo(inputs = depset([metafile]), parts = depset(parts), caches = depset(caches)),
     ]
 
 js_bundle = rule(
@@ -44,12 +48,13 @@ js_bundle = rule(
         "entry": attr.string(mandatory = True, doc = "Workspace path of the entry, with .js for .ts."),
         "out": attr.output(mandatory = True, doc = "The bundle, an ECMAScript module."),
         "project": attr.label(mandatory = True, providers = [TsProjectInfo], doc = "The `ts_project` that compiles the entry."),
-        "split": attr.bool(doc = "Whether each noun's commands go into a part of their own, in a folder `<out>.parts` beside the bundle, so that a call reads what it needs."),
+        "split": attr.bool(doc = "Whether each noun's commands go into a part of their own, in a folder `<out>.parts` beside the bundle, so that a call reads what it needs; V8's code caches of the parts are in `<out>.caches`."),
+        "_code_cache": attr.label(default = "//rules/private:code_cache.mjs", allow_single_file = True),
         "_driver": attr.label(default = "//rules/private:js_bundle.mjs", allow_single_file = True),
     } | npm_attrs(["@cvm_npm//:esbuild"]),
     toolchains = [NODE_TOOLCHAIN_TYPE],
     doc = """Bundles compiled TypeScript and the packages it uses into one file that needs no node_modules.
 
-Makes `out`, and with `split` the folder that it loads its parts from, which is among the runfiles. The output group `inputs` lists, as JSON, every module that went in and what is imported at run time. Modules that are imported
+Makes `out`, and with `split` the folders that it loads its parts and their code caches from, which are among the runfiles. The output group `inputs` lists, as JSON, every module that went in and what is imported at run time. Modules that are imported
 dynamically are evaluated when first asked for. Promises equal bytes for equal inputs, in any folder.""",
 )

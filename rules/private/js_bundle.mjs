@@ -1,4 +1,5 @@
 // Bundles one entry with esbuild. Run by js_bundle; see there.
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, join, resolve } from 'node:path';
@@ -13,9 +14,14 @@ const { values } = parseArgs({
     outfile: { type: 'string' },
     parts: { type: 'string' },
     inputs: { type: 'string' },
+    caches: { type: 'string' },
+    'code-cache': { type: 'string' },
   },
 });
 const esbuild = createRequire(import.meta.url)(resolve(values.esbuild));
+
+/** Where in the folder of the code caches those are that this processor has a use for. */
+const HERE = `${process.platform}-${process.arch}`;
 
 /** What every build of esbuild has in common. */
 const SHARED = {
@@ -108,7 +114,6 @@ writeFileSync(
  * Commands are what `commands/table` and its two neighbours import when asked; the noun is the first word of the file's name.
  */
 async function writeParts() {
-  const folder = basename(values.parts);
   let whole;
   const front = await bundle(values.entry, 'esm', {}, [
     {
@@ -122,7 +127,7 @@ async function writeParts() {
         });
         // Evaluated when it is asked for.
         build.onLoad({ filter: /.*/, namespace: 'parts' }, async () => ({
-          contents: loader(folder, await nouns(whole)),
+          contents: loader(basename(values.parts), basename(values.caches), await nouns(whole)),
         }));
       },
     },
@@ -133,15 +138,24 @@ async function writeParts() {
 }
 
 /**
- * The source of what loads a part. (V8's code cache would save a fifth more, but its bytes are no function of the
- * source: they differ with what the process has for its standard streams.)
+ * The source of what loads a part. V8 takes its code cache instead of parsing it, and parses where there is none or
+ * where it was made by another V8.
  */
-function loader(folder, own) {
+function loader(folder, caches, own) {
   return `
+const{existsSync,readFileSync}=process.getBuiltinModule('node:fs');
 const{createRequire}=process.getBuiltinModule('node:module');
+const{Script}=process.getBuiltinModule('node:vm');
 const own=${JSON.stringify(own)};
 const name=own.includes(process.argv[2])?process.argv[2]:'all';
-createRequire(import.meta.url)('./${folder}/'+name+'.cjs');
+const folder=import.meta.dirname+'/${folder}';
+const filename=folder+'/'+name+'.cjs';
+const cache=import.meta.dirname+'/${caches}/'+process.platform+'-'+process.arch+'/'+name+'.cache';
+const module={exports:{}};
+new Script(readFileSync(filename,'latin1'),{
+  filename,
+  ...existsSync(cache)&&{cachedData:readFileSync(cache)},
+}).runInThisContext()(module.exports,createRequire(filename),module,filename,folder);
 `;
 }
 
@@ -171,12 +185,22 @@ async function nouns(entry) {
       ],
     );
   mkdirSync(values.parts, { recursive: true });
+  mkdirSync(join(values.caches, HERE), { recursive: true });
   const write = (name, { text }) => {
     const url = text.includes('__cvmUrl')
       ? 'const __cvmUrl=require("node:url").pathToFileURL(__filename).href;'
       : '';
     const path = join(values.parts, `${name}.cjs`);
-    writeFileSync(path, `${url}${text}`, 'latin1');
+    // What Node.js puts around a CommonJS module, put there by us: the loader compiles a script.
+    const around = ['(function(exports,require,module,__filename,__dirname){', '\n})'];
+    writeFileSync(path, `${around[0]}${url}${text}${around[1]}`, 'latin1');
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      ['--random-seed=1', resolve(values['code-cache']), path, join(values.caches, HERE, `${name}.cache`)],
+      // Always these, whatever the driver has: see code_cache.mjs.
+      { stdio: ['ignore', 'ignore', 'pipe'], env: {}, encoding: 'utf8' },
+    );
+    if (status !== 0) throw new Error(`no code cache of ${name}:\n${stderr}`);
   };
   const all = await part(undefined);
   keep(all);

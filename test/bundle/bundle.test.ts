@@ -1,5 +1,9 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { COMMANDS } from '../../tools/commands/table.ts';
 
@@ -11,11 +15,20 @@ interface Inputs {
 }
 const inputs = (name: string): Inputs =>
   JSON.parse(readFileSync(new URL(`${name}.inputs.json`, tools), 'utf8')) as Inputs;
-const text = (name: string): string => readFileSync(new URL(name, tools), 'utf8');
+// Latin-1: code caches are no text, and are searched all the same.
+const text = (name: string): string => readFileSync(new URL(name, tools), 'latin1');
 const parts = readdirSync(new URL('cvm.parts/', tools));
+/** Where the code caches of this processor are: js_bundle runs where the tool does. */
+const HERE = `cvm.caches/${process.platform}-${process.arch}`;
+const caches = readdirSync(new URL(`${HERE}/`, tools));
 /** A bundle with its parts. */
 const whole = (name: string): string =>
-  [text(name), ...(name === 'cvm.mjs' ? parts.map((part) => text(`cvm.parts/${part}`)) : [])].join('\n');
+  [
+    text(name),
+    ...(name === 'cvm.mjs'
+      ? [...parts.map((part) => `cvm.parts/${part}`), ...caches.map((cache) => `${HERE}/${cache}`)].map(text)
+      : []),
+  ].join('\n');
 
 const SOCKETS = ['net', 'http', 'https', 'http2', 'tls', 'dgram', 'dns', 'child_process', 'cluster'];
 test.each(['cvm-build.mjs', 'cvm-sign.mjs'])('%s, which actions run, holds no socket', (name) => {
@@ -105,6 +118,7 @@ test('the whole tool is a front that starts at once, and a part a noun', () => {
   expect(own.length).toBeGreaterThan(15);
   expect(nouns).toEqual(expect.arrayContaining(own));
   expect(parts).toHaveLength(own.length + 1);
+  expect(caches).toEqual(parts.map((part) => part.replace(/cjs$/, 'cache')));
   expect(text('cvm.mjs')).toContain(JSON.stringify(own));
   expect(inputs('cvm.mjs').modules).toEqual(
     expect.arrayContaining(
@@ -124,6 +138,74 @@ test("a part has its noun's commands and no other's, and `all` has all", () => {
     text(`cvm.parts/${part}.cjs`).includes(`tools/commands/${module}.js`);
   expect(['snp', 'vmgs', 'all'].map((part) => has(part, 'snp-measure'))).toEqual([true, false, true]);
   expect(['snp', 'vmgs', 'all'].map((part) => has(part, 'vmgs-create'))).toEqual([false, true, true]);
+});
+
+const partFile = (part: string): string => fileURLToPath(new URL(`cvm.parts/${part}.cjs`, tools));
+const cacheFile = (part: string): string => fileURLToPath(new URL(`${HERE}/${part}.cache`, tools));
+/** Asks a Node.js without flags, as the front is, whether V8 takes a code cache. */
+const IS_TAKEN = `
+  const { readFileSync } = require('node:fs');
+  const [, part, cache] = process.argv;
+  const script = new (require('node:vm').Script)(readFileSync(part, 'latin1'), { cachedData: readFileSync(cache) });
+  process.stdout.write(String(!script.cachedDataRejected));`;
+
+test.each(namesOf('.cjs'))('V8 takes the code cache of the part %s', (part) => {
+  const asked = (cache: string): string =>
+    spawnSync(process.execPath, ['-e', IS_TAKEN, partFile(part), cache], { encoding: 'utf8' }).stdout;
+  expect(asked(cacheFile(part))).toBe('true');
+  const other = join(mkdtempSync(join(tmpdir(), 'cvm-cache-')), 'other.cache');
+  const bytes = readFileSync(cacheFile(part));
+  // The hash of V8's version, after the magic number.
+  bytes[4] = (bytes[4] ?? 0) ^ 1;
+  writeFileSync(other, bytes);
+  expect(asked(other)).toBe('false');
+});
+
+// Under another parent, in another folder, with another environment: nothing but the part and Node.js may count.
+test.each(namesOf('.cjs'))('the code cache of the part %s is made again with the same bytes', (part) => {
+  const folder = mkdtempSync(join(tmpdir(), 'cvm-cache-'));
+  const again = join(folder, 'again');
+  const { status, stderr } = spawnSync(
+    process.execPath,
+    [
+      '--random-seed=1',
+      fileURLToPath(new URL('../rules/private/code_cache.mjs', tools)),
+      partFile(part),
+      again,
+    ],
+    {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      cwd: folder,
+      env: { HOME: folder, LONG: 'x'.repeat(5000) },
+      encoding: 'utf8',
+    },
+  );
+  expect(stderr).toBe('');
+  expect(status).toBe(0);
+  expect(readFileSync(again).equals(readFileSync(cacheFile(part)))).toBe(true);
+});
+
+test('without its code cache, and with a damaged one, the tool does the same', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'cvm-parts-'));
+  mkdirSync(join(folder, 'cvm.parts'));
+  mkdirSync(join(folder, HERE), { recursive: true });
+  copyFileSync(new URL('cvm.mjs', tools), join(folder, 'cvm.mjs'));
+  copyFileSync(partFile('file'), join(folder, 'cvm.parts/file.cjs'));
+  const cache = join(folder, HERE, 'file.cache');
+  const sum = (): string =>
+    spawnSync(process.execPath, [join(folder, 'cvm.mjs'), 'file', 'sha256', join(folder, 'cvm.mjs')], {
+      encoding: 'utf8',
+    }).stdout;
+  const expected = sum();
+  expect(expected).toMatch(/[0-9a-f]{64}/);
+  for (const bytes of [
+    new Uint8Array(),
+    new Uint8Array(1000),
+    readFileSync(cacheFile('file')).subarray(0, 5000),
+  ]) {
+    writeFileSync(cache, bytes);
+    expect(sum()).toBe(expected);
+  }
 });
 
 test('one module starts programs, and no build action has it', () => {
