@@ -20,6 +20,9 @@ const { values } = parseArgs({
 });
 const esbuild = createRequire(import.meta.url)(resolve(values.esbuild));
 
+/** What is put around a part, as Node.js does it around CommonJS modules. */
+const AROUND = ['(function(exports,require,module,__filename,__dirname){', '\n})'];
+
 /** Where in the folder of the code caches those are that this processor has a use for. */
 const HERE = `${process.platform}-${process.arch}`;
 
@@ -152,7 +155,7 @@ const folder=import.meta.dirname+'/${folder}';
 const filename=folder+'/'+name+'.cjs';
 const cache=import.meta.dirname+'/${caches}/'+process.platform+'-'+process.arch+'/'+name+'.cache';
 const module={exports:{}};
-new Script(readFileSync(filename,'latin1'),{
+new Script(${JSON.stringify(AROUND[0])}+readFileSync(filename,'latin1')+${JSON.stringify(AROUND[1])},{
   filename,
   ...existsSync(cache)&&{cachedData:readFileSync(cache)},
 }).runInThisContext()(module.exports,createRequire(filename),module,filename,folder);
@@ -191,12 +194,16 @@ async function nouns(entry) {
       ? 'const __cvmUrl=require("node:url").pathToFileURL(__filename).href;'
       : '';
     const path = join(values.parts, `${name}.cjs`);
-    // What Node.js puts around a CommonJS module, put there by us: the loader compiles a script.
-    const around = ['(function(exports,require,module,__filename,__dirname){', '\n})'];
-    writeFileSync(path, `${around[0]}${url}${text}${around[1]}`, 'latin1');
+    writeFileSync(path, `${url}${text}`, 'latin1');
     const { status, stderr } = spawnSync(
       process.execPath,
-      ['--random-seed=1', resolve(values['code-cache']), path, join(values.caches, HERE, `${name}.cache`)],
+      [
+        '--random-seed=1',
+        resolve(values['code-cache']),
+        path,
+        join(values.caches, HERE, `${name}.cache`),
+        ...AROUND,
+      ],
       // Always these, whatever the driver has: see code_cache.mjs.
       { stdio: ['ignore', 'ignore', 'pipe'], env: {}, encoding: 'utf8' },
     );

@@ -142,16 +142,20 @@ test("a part has its noun's commands and no other's, and `all` has all", () => {
 
 const partFile = (part: string): string => fileURLToPath(new URL(`cvm.parts/${part}.cjs`, tools));
 const cacheFile = (part: string): string => fileURLToPath(new URL(`${HERE}/${part}.cache`, tools));
+/** What the front puts around a part. */
+const AROUND = ['(function(exports,require,module,__filename,__dirname){', '\n})'];
 /** Asks a Node.js without flags, as the front is, whether V8 takes a code cache. */
 const IS_TAKEN = `
   const { readFileSync } = require('node:fs');
-  const [, part, cache] = process.argv;
-  const script = new (require('node:vm').Script)(readFileSync(part, 'latin1'), { cachedData: readFileSync(cache) });
+  const [, part, cache, before, after] = process.argv;
+  const source = before + readFileSync(part, 'latin1') + after;
+  const script = new (require('node:vm').Script)(source, { cachedData: readFileSync(cache) });
   process.stdout.write(String(!script.cachedDataRejected));`;
 
 test.each(namesOf('.cjs'))('V8 takes the code cache of the part %s', (part) => {
   const asked = (cache: string): string =>
-    spawnSync(process.execPath, ['-e', IS_TAKEN, partFile(part), cache], { encoding: 'utf8' }).stdout;
+    spawnSync(process.execPath, ['-e', IS_TAKEN, partFile(part), cache, ...AROUND], { encoding: 'utf8' })
+      .stdout;
   expect(asked(cacheFile(part))).toBe('true');
   const other = join(mkdtempSync(join(tmpdir(), 'cvm-cache-')), 'other.cache');
   const bytes = readFileSync(cacheFile(part));
@@ -172,6 +176,7 @@ test.each(namesOf('.cjs'))('the code cache of the part %s is made again with the
       fileURLToPath(new URL('../rules/private/code_cache.mjs', tools)),
       partFile(part),
       again,
+      ...AROUND,
     ],
     {
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -207,6 +212,51 @@ test('without its code cache, and with a damaged one, the tool does the same', (
     expect(sum()).toBe(expected);
   }
 });
+
+// A thread starts with the file that its caller is in: a part, or a bundle of one file.
+test.each(['cvm.mjs', 'cvm-build.mjs'])(
+  '%s builds a partition with threads, and the same without',
+  (name) => {
+    const folder = mkdtempSync(join(tmpdir(), 'cvm-threads-'));
+    writeFileSync(join(folder, 'list'), 'file /data data 0644 0 0\n');
+    writeFileSync(join(folder, 'data'), Buffer.alloc(9 << 20, 'not all of it zeros'));
+    const build = (jobs: number): Buffer => {
+      const output = join(folder, `${jobs}.tzst`);
+      const words = [
+        ...[
+          'partition',
+          'build',
+          '--listing',
+          join(folder, 'list'),
+          '--file',
+          `data=${join(folder, 'data')}`,
+        ],
+        ...[
+          '--size',
+          String(24 << 20),
+          '--verity-offset',
+          String(24 << 20),
+          '--jobs',
+          String(jobs),
+          '--output',
+          output,
+        ],
+      ];
+      const { status, stderr } = spawnSync(
+        process.execPath,
+        [fileURLToPath(new URL(name, tools)), ...words],
+        {
+          encoding: 'utf8',
+          timeout: 60_000,
+        },
+      );
+      expect(stderr).toBe('');
+      expect(status).toBe(0);
+      return readFileSync(output);
+    };
+    expect(build(2).equals(build(1))).toBe(true);
+  },
+);
 
 test('one module starts programs, and no build action has it', () => {
   const starts = (name: string): string[] =>
