@@ -6,6 +6,14 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { COMMANDS } from '../../tools/commands/table.ts';
+import { measureIgvm } from '../../tools/igvm/measure.ts';
+import {
+  PAGE_DATA_TYPES,
+  supportedPlatform,
+  type IgvmFile,
+  type IgvmHeader,
+} from '../../tools/igvm/model.ts';
+import { writeIgvm } from '../../tools/igvm/writer.ts';
 
 const tools = new URL('../../tools/', import.meta.url);
 interface Inputs {
@@ -257,6 +265,41 @@ test.each(['cvm.mjs', 'cvm-build.mjs'])(
     expect(build(2).equals(build(1))).toBe(true);
   },
 );
+
+/** Tells how the threads of a program end: one that fails shows in nothing but time. */
+const WATCH = `
+  const threads = require('node:worker_threads');
+  threads.Worker = class extends threads.Worker {
+    constructor(...words) {
+      super(...words);
+      this.on('exit', (code) => process.stderr.write('thread ended: ' + code));
+    }
+  };`;
+
+// The text of a function is handed to the thread: the bundler may have put something outside of it.
+test('cvm.mjs hashes a large IGVM file with a thread that does its work', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'cvm-threads-'));
+  const large = join(folder, 'large.igvm');
+  const headers = [
+    supportedPlatform('SEV_SNP', 1, { highestVtl: 2 }),
+    ...Array.from({ length: 2500 }, (_, i): IgvmHeader => {
+      const data = Buffer.alloc(4096, `page ${i}`);
+      const dataType = PAGE_DATA_TYPES.NORMAL;
+      return { kind: 'page-data', gpa: i * 4096, mask: 1, flags: 0, dataType, data };
+    }),
+  ];
+  const file: IgvmFile = { version: 1, architecture: 'x64', headers };
+  writeFileSync(large, writeIgvm(file));
+  writeFileSync(join(folder, 'watch.cjs'), WATCH);
+  const words = ['--require', join(folder, 'watch.cjs'), fileURLToPath(new URL('cvm.mjs', tools))];
+  const { stdout, stderr } = spawnSync(process.execPath, [...words, 'igvm', 'measure', '--bare', large], {
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
+  expect(stderr).toBe('thread ended: 0');
+  const { digest } = measureIgvm(file, { platform: 'sev-snp' });
+  expect(stdout).toBe(`${Buffer.from(digest).toString('hex').toUpperCase()}\n`);
+});
 
 test('one module starts programs, and no build action has it', () => {
   const starts = (name: string): string[] =>

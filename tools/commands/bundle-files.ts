@@ -98,7 +98,7 @@ function resolveLink(place: Buffer): Buffer | undefined {
 }
 
 async function openArchive(path: string): Promise<OpenBundle> {
-  let file = openFile(path);
+  let file: OpenFile = openFile(path);
   try {
     if (isGzip(file)) {
       const compressed = file;

@@ -45,6 +45,16 @@ export interface OpenFile extends ByteSource {
   close(): void;
 }
 
+/** Bytes of the source are those of the file, at the same offsets. */
+export interface PlainFile extends OpenFile {
+  /** For another thread, which ends before the file is closed. */
+  readonly descriptor: number;
+}
+
+export function isPlainFile(source: ByteSource): source is PlainFile {
+  return 'descriptor' in source;
+}
+
 /** Linux moves at most 2 GiB minus a page in one call. */
 const LARGEST_READ_BYTES = 1 << 30;
 
@@ -83,7 +93,7 @@ export function resolvePath(io: Pick<Io, 'cwd'>, path: string): string {
  * Opens a regular file for reading: sync random access, nothing cached.
  * @throws CvmError usage FILE_NOT_FOUND | FILE_NOT_REGULAR | FILE_ACCESS
  */
-export function openFile(path: string): OpenFile {
+export function openFile(path: string): PlainFile {
   let handle: number | undefined;
   try {
     // Looked at before it is opened: opening a pipe would wait for its other end.
@@ -107,7 +117,7 @@ export function sourceFromHandle(
   handle: number,
   sizeBytes: number,
   extents: readonly Extent[] = sizeBytes === 0 ? [] : [{ offset: 0, length: sizeBytes }],
-): OpenFile {
+): PlainFile {
   let isOpen = true;
   const fill = (offset: number, bytes: Uint8Array): void => {
     const { length } = bytes;
@@ -130,6 +140,7 @@ export function sourceFromHandle(
   };
   return {
     path,
+    descriptor: handle,
     sizeBytes,
     extents,
     readInto: fill,

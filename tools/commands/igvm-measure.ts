@@ -15,7 +15,7 @@ import {
 import type { IgvmFile } from '../igvm/model.ts';
 import type { Command, Io, OptionValues } from './command.ts';
 import { requireDistinctOutputs, resolvePath, writeFileWhole } from './files.ts';
-import { inFile, readSmallFile, withIgvm } from './igvm-files.ts';
+import { inFile, readSmallFile, withIgvm, withMeasuredPages } from './igvm-files.ts';
 import { compatOption, MEASURE_OPTIONS, peerExitCode, platformOption } from './igvm-options.ts';
 import { flagOption, textOption } from './options.ts';
 
@@ -61,16 +61,21 @@ export const command: Command = {
       nativeZero: flagOption(options, 'nativeZero'),
       compat: compatOption(options),
     };
-    const { measurement, text, files } = withIgvm(io, path, (file) => {
-      const measured = measureFile(file, way, flagOption(options, 'checkKvm'));
-      const json = (): string => jsonOf(measured, options);
-      const forms = [() => `${upperHex(measured)}\n`, json, () => explainMeasurement(measured)];
-      return {
-        measurement: measured,
-        text: flagOption(options, 'json') ? json() : shown(measured, path, options),
-        files: outputs.map((output, i) => (output === undefined ? undefined : (forms[i]?.() ?? ''))),
-      };
-    });
+    const { measurement, text, files } = await withMeasuredPages(
+      io,
+      path,
+      way.platform,
+      (file, pageSha384) => {
+        const measured = measureFile(file, { ...way, pageSha384 }, flagOption(options, 'checkKvm'));
+        const json = (): string => jsonOf(measured, options);
+        const forms = [() => `${upperHex(measured)}\n`, json, () => explainMeasurement(measured)];
+        return {
+          measurement: measured,
+          text: flagOption(options, 'json') ? json() : shown(measured, path, options),
+          files: outputs.map((output, i) => (output === undefined ? undefined : (forms[i]?.() ?? ''))),
+        };
+      },
+    );
     const claimed = flagOption(options, 'ignoreIdblock') ? undefined : claimError(measurement, path);
     // igvmmeasure prints before it compares; JSON and files are for whoever may rely on them.
     if (!flagOption(options, 'json')) io.out(text);

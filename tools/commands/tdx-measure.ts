@@ -16,6 +16,7 @@ import {
   ACPI_OPTIONS,
   acpiOption,
   bundleTdxImage,
+  initrdAhead,
   requireSameImage,
   VARIANT_OPTION,
   variantOf,
@@ -67,8 +68,9 @@ export const command: Command = {
     const acpi = acpiOption(options, io);
     const stated = vmConfigOrShape(options, io);
     const bundle = await openBundle(resolvePath(io, requiredText(options, 'bundle')));
+    const { contents } = bundle;
+    const initrd = initrdAhead(contents);
     try {
-      const { contents } = bundle;
       const { metadata, osImageHash } = verifyBundle(contents, {
         role: 'verifier',
         computesMaterials: false,
@@ -81,7 +83,8 @@ export const command: Command = {
         assumesEmptyCfv,
       };
       let measured: TdxMeasurement | undefined;
-      const measure = (): TdxMeasurement => (measured ??= bundleTdxImage(contents, metadata).measure(guest));
+      const measure = (): TdxMeasurement =>
+        (measured ??= bundleTdxImage(contents, metadata, () => initrd?.wait(0)).measure(guest));
       let registers: ShownRegisters;
       let fromCache = false;
       if (cache === undefined) {
@@ -121,6 +124,7 @@ export const command: Command = {
       if (!flagOption(options, 'json'))
         for (const note of document.notes) io.err(`note: ${showText(note)}\n`);
     } finally {
+      await initrd?.stop();
       bundle.close();
     }
     return 0;

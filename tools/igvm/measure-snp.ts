@@ -15,6 +15,8 @@ export interface SnpOptions {
   /** Measure empty pages as page type ZERO, as Vanadium loads them, instead of as a normal page of zeros. */
   readonly nativeZero?: boolean;
   readonly compat?: IgvmmeasureVersion | undefined;
+  /** SHA-384 of a page's data where it is known already; asked in file order, and only for what {@link hasMeasuredData}. */
+  readonly pageSha384?: ((page: PageData) => Uint8Array | undefined) | undefined;
 }
 
 const ZERO_PAGE_SHA384 = digestBytes('sha384', new Uint8Array(IGVM_PAGE_BYTES));
@@ -38,7 +40,7 @@ export function measureSnp(file: IgvmFile, mask: number, options: SnpOptions = {
   file.headers.forEach((header, index) => {
     if (header.kind === 'page-data' && (header.mask & mask) !== 0) {
       if (!isCompat && (header.flags & PAGE_FLAGS.shared) !== 0) return;
-      measurePage(context, recorder, header, index, options.nativeZero === true);
+      measurePage(context, recorder, header, index, options);
     } else if (header.kind === 'parameter-insert' && (header.mask & mask) !== 0) {
       const sizeBytes = isCompat ? IGVM_PAGE_BYTES : (areas.get(header.index) ?? 0);
       recorder.add('Unmeasured', header.gpa, sizeBytes, index);
@@ -52,12 +54,19 @@ export function measureSnp(file: IgvmFile, mask: number, options: SnpOptions = {
   return { runs: recorder.finish(), digest: context.digest };
 }
 
+/** Whether the contents of a page enter the digest. */
+export function hasMeasuredData({ dataType, flags, mask }: PageData, platform: number): boolean {
+  return (
+    (mask & platform) !== 0 && dataType === PAGE_DATA_TYPES.NORMAL && (flags & PAGE_FLAGS.unmeasured) === 0
+  );
+}
+
 function measurePage(
   context: LaunchContext,
   recorder: RunRecorder,
   header: PageData,
   index: number,
-  nativeZero: boolean,
+  options: SnpOptions,
 ): void {
   const { gpa, dataType, flags } = header;
   const sizeBytes = pageSize(header, index);
@@ -69,7 +78,7 @@ function measurePage(
   } else if ((flags & PAGE_FLAGS.unmeasured) !== 0) {
     recorder.add('Unmeasured', gpa, sizeBytes, index);
     context.emptyPages('unmeasured', gpa, sizeBytes);
-  } else measureNormal(context, recorder, header, index, sizeBytes, nativeZero);
+  } else measureNormal(context, recorder, header, index, sizeBytes, options);
 }
 
 function measureNormal(
@@ -78,14 +87,21 @@ function measureNormal(
   header: PageData,
   index: number,
   sizeBytes: number,
-  nativeZero: boolean,
+  { nativeZero, pageSha384 }: SnpOptions,
 ): void {
-  const { gpa, data } = header;
+  const { gpa } = header;
+  const known = pageSha384?.(header);
+  if (known !== undefined) {
+    recorder.add('Normal', gpa, sizeBytes, index, [header]);
+    context.update('normal', gpa, known);
+    return;
+  }
+  const { data } = header;
   if (data !== undefined) {
     // One page: those of 2 MiB have no data.
     recorder.add('Normal', gpa, sizeBytes, index, [header]);
     context.normalPage(gpa, wholePage(data));
-  } else if (nativeZero) {
+  } else if (nativeZero === true) {
     recorder.add('Zero', gpa, sizeBytes, index);
     context.emptyPages('zero', gpa, sizeBytes);
   } else {

@@ -6,7 +6,7 @@ import {
   type IgvmmeasureVersion,
 } from './measured-file.ts';
 import type { MeasuredRun } from './measured-runs.ts';
-import { measureSev, measureSnp, type DigestWithRuns } from './measure-snp.ts';
+import { measureSev, measureSnp, type DigestWithRuns, type SnpOptions } from './measure-snp.ts';
 import { measureTdx } from './measure-tdx.ts';
 import { measureVbs } from './measure-vbs.ts';
 import { headersOfKind, type IgvmFile, type PlatformName } from './model.ts';
@@ -26,6 +26,8 @@ export interface MeasureOptions {
   /** SEV-SNP only: see {@link measureSnp}. */
   readonly nativeZero?: boolean;
   readonly compat?: IgvmmeasureVersion | undefined;
+  /** SEV-SNP only: see {@link SnpOptions}. */
+  readonly pageSha384?: SnpOptions['pageSha384'];
 }
 
 export interface IgvmMeasurement {

@@ -51,7 +51,8 @@ export class FilePage implements PageData {
   readonly flags: number;
   readonly dataType: number;
   readonly #window: PageWindow;
-  readonly #fileOffset: number;
+  /** Where its {@link IGVM_PAGE_BYTES} are in the file. */
+  readonly fileOffset: number;
 
   constructor({ gpa, mask, flags, dataType }: PageHeader, window: PageWindow, fileOffset: number) {
     this.gpa = gpa;
@@ -59,10 +60,10 @@ export class FilePage implements PageData {
     this.flags = flags;
     this.dataType = dataType;
     this.#window = window;
-    this.#fileOffset = fileOffset;
+    this.fileOffset = fileOffset;
   }
 
   get data(): Uint8Array {
-    return this.#window.read(this.#fileOffset, IGVM_PAGE_BYTES);
+    return this.#window.read(this.fileOffset, IGVM_PAGE_BYTES);
   }
 }

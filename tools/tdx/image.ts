@@ -24,6 +24,8 @@ export interface TdxArtifacts {
   readonly firmware: ByteSource;
   readonly kernel: ByteSource;
   readonly initrd: ByteSource;
+  /** Its SHA-384, where something else hashes it: asked last of all. */
+  readonly initrdSha384?: (() => Uint8Array | undefined) | undefined;
   /** metadata.json's value, untouched. */
   readonly cmdline: string;
 }
@@ -79,7 +81,7 @@ export interface TdxParts {
 
 /** @throws CvmError format TDVF_* */
 export function prepareTdxImage(artifacts: TdxArtifacts): TdxImage {
-  const { firmware, kernel, initrd, cmdline } = artifacts;
+  const { firmware, kernel, initrd, initrdSha384, cmdline } = artifacts;
   const sections = parseTdvf(firmware);
   const mrtds = new Map<PageAddOrder, Uint8Array>();
   const kernels = new Map<string, Uint8Array>();
@@ -99,7 +101,7 @@ export function prepareTdxImage(artifacts: TdxArtifacts): TdxImage {
       remembered(kernels, `${patchesHeader} ${memoryBytes}`, () =>
         kernelDigest({ kernel, initrdBytes: initrd.sizeBytes, memoryBytes, patchesHeader }),
       ),
-    rtmr2Events: () => (rtmr2 ??= [cmdlineEvent(cmdline), initrdEvent(initrd)]),
+    rtmr2Events: () => (rtmr2 ??= [cmdlineEvent(cmdline), initrdEvent(initrd, initrdSha384?.())]),
   });
 }
 
@@ -122,9 +124,10 @@ export function tdxImageOf(parts: TdxParts): TdxImage {
         : 'as in the file';
       const digest = parts.kernelDigest(patchesKernelHeader, memoryBytes);
       const rtmr1 = rtmr1Events(digest, `Authenticode of the kernel, ${how}`);
+      const mrtd = parts.mrtd(guest.pageAddOrder);
       const rtmr2 = parts.rtmr2Events();
       return {
-        mrtd: parts.mrtd(guest.pageAddOrder),
+        mrtd,
         rtmr0: replayEvents(rtmr0),
         rtmr1: replayKnown(rtmr1),
         rtmr2: replayKnown(rtmr2),

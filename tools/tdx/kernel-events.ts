@@ -66,7 +66,8 @@ export function loadOptionsEvent(text: string): MeasuredEvent {
   );
 }
 
-export function initrdEvent(initrd: ByteSource): MeasuredEvent {
+/** @param sha384 of the file, where it is known already */
+export function initrdEvent(initrd: ByteSource, sha384?: Uint8Array): MeasuredEvent {
   const input = `initrd file, ${initrd.sizeBytes} bytes`;
-  return { name: 'initrd', type: EV_EVENT_TAG, digest: digestSource('sha384', initrd), input };
+  return { name: 'initrd', type: EV_EVENT_TAG, digest: sha384 ?? digestSource('sha384', initrd), input };
 }

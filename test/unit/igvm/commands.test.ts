@@ -10,7 +10,8 @@ import { command as measure } from '../../../tools/commands/igvm-measure.ts';
 import type { OptionValues } from '../../../tools/commands/command.ts';
 import { diffIgvm } from '../../../tools/igvm/diff.ts';
 import { usageError, formatError } from '../../../tools/errors.ts';
-import { supportedPlatform, type IgvmFile, type IgvmHeader } from '../../../tools/igvm/model.ts';
+import { measureIgvm, type MeasureOptions } from '../../../tools/igvm/measure.ts';
+import { PAGE_FLAGS, supportedPlatform, type IgvmFile, type IgvmHeader } from '../../../tools/igvm/model.ts';
 import { readIgvm } from '../../../tools/igvm/reader.ts';
 import { writeIgvm } from '../../../tools/igvm/writer.ts';
 import { expectCvmRejection } from '../../support/errors.ts';
@@ -69,6 +70,36 @@ describe('igvm measure', () => {
         `gpa 0xfffffffff000 len 0x1000 (VMSA page)\n${NATIVE_ZERO}\n`,
     );
   });
+
+  // Large enough for a second thread, with what it may not count in between.
+  test.each([{}, { nativeZero: true }, { compat: 'igvmmeasure' }, { platform: 'sev' }])(
+    'measures a large file as it does in one thread: %o',
+    async (options) => {
+      const bytes = new Uint8Array(12 << 20);
+      for (let i = 0; i < bytes.length; i++) bytes[i] = (i * 31) ^ (i >>> 12);
+      const pages = Array.from({ length: bytes.length / 4096 }, (_, i) => {
+        const data = bytes.subarray(i * 4096, (i + 1) * 4096);
+        const gpa = 0x1000_0000 + i * 4096;
+        if (i % 100 === 50) return page(gpa, 3, data, { flags: PAGE_FLAGS.unmeasured });
+        if (i % 100 === 51) return page(gpa, 3, data, { flags: PAGE_FLAGS.shared });
+        if (i % 100 === 52) return page(gpa, 2, data);
+        if (i % 100 === 53) return page(gpa, 3);
+        return i % 100 === 54 ? page(gpa, 3, data.subarray(0, 10)) : page(gpa, i % 2 === 0 ? 1 : 3, data);
+      });
+      const sev = supportedPlatform('SEV', 2, { highestVtl: 0 });
+      const large = withHeaders(ALL, (headers) => [
+        ...headers.map((header) =>
+          header.kind === 'supported-platform' && header.mask === 2 ? sev : header,
+        ),
+        ...pages,
+      ]);
+      put('large.igvm', large);
+      const { platform = 'sev-snp', ...way } = options as Partial<MeasureOptions>;
+      const { digest } = measureIgvm(readIgvm(got('large.igvm')), { platform, ...way });
+      const outcome = await run(['large.igvm'], { ...options, bare: true });
+      expect(outcome.out).toBe(`${Buffer.from(digest).toString('hex').toUpperCase()}\n`);
+    },
+  );
 
   test('prints nothing when it is told so, and still fails', async () => {
     expect(await run(['a.igvm'], { quiet: true, digestOutput: 'd' })).toEqual({ code: 0, out: '', err: '' });

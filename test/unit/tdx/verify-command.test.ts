@@ -1,4 +1,5 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { hash } from 'node:crypto';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { bytesToHex } from '../../../tools/bytes/hex.ts';
@@ -339,6 +340,31 @@ describe('tdx measure', () => {
     expect((await run(measure, { bundle: 'image', ...SHAPE })).out).toMatch(
       /^MRTD {3}[0-9a-f]{96}\nRTMR0 {2}/,
     );
+  });
+
+  // Large enough for a second thread.
+  test('measures a large initrd as it does in one thread, and verifies first', async () => {
+    const initrd = Buffer.alloc(9 << 20, 'an initrd of some size; ');
+    writeFileSync(join(home, 'large-initrd'), initrd);
+    await run(create, {
+      ...{ ovmf: 'ovmf', kernel: 'kernel', initrd: 'large-initrd', rootfs: 'rootfs' },
+      ...{ rootfsHash: ROOTFS_HASH, rootfsSize: '4096', imageVersion: '0.6.0', folder: 'large' },
+      ...{ ovmfVariant: 'pre202505', gitRevision: REVISION },
+    });
+    const { events, registers } = await measured({ ...SHAPE, bundle: 'large' });
+    expect(events.rtmr2.map(({ name, digest }) => [name, digest])).toEqual([
+      ['cmdline', expect.any(String)],
+      ['initrd', hash('sha384', initrd, 'hex')],
+    ]);
+    expect(registers.mrtd).toBe((await measured(SHAPE)).registers.mrtd);
+    const file = join(home, 'large/initramfs.cpio.gz');
+    initrd[1000] = 0;
+    writeFileSync(file, initrd);
+    await expectCvmRejection(() => run(measure, { bundle: 'large', ...SHAPE }), 'BUNDLE_CHECKSUM');
+    rmSync(file);
+    await expectCvmRejection(() => run(measure, { bundle: 'large', ...SHAPE }), 'BUNDLE_LISTED_MISSING');
+    writeFileSync(join(home, 'large/metadata.json'), '{');
+    await expectCvmRejection(() => run(measure, { bundle: 'large', ...SHAPE }), 'BUNDLE_LISTED_MISSING');
   });
 
   test('a VmConfig says what the options say', async () => {
