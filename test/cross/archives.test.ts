@@ -331,8 +331,8 @@ describe('zstd', () => {
             env: ORACLE_ENV,
           }),
         ]);
-      if (version === PINNED_ENCODER_VERSION) await requirePinnedEncoder(compress);
-      else await expectCvmRejection(() => requirePinnedEncoder(compress), 'ZSTD_ENCODER');
+      if (version === PINNED_ENCODER_VERSION) await requirePinnedEncoder(3, compress);
+      else await expectCvmRejection(() => requirePinnedEncoder(3, compress), 'ZSTD_ENCODER');
     },
   );
 

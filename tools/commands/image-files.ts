@@ -13,7 +13,7 @@ import { readTar, type TarMember } from '../tar/reader.ts';
 import { writeSparseTar } from '../tar/sparse.ts';
 import { normalisePath } from '../tar/tree.ts';
 import { baseName } from '../tree/entry.ts';
-import { compressFrames } from '../zstd/compress.ts';
+import { compressFrames, PARTITION_LEVEL } from '../zstd/compress.ts';
 import { decompress } from '../zstd/decompress.ts';
 import { isZstd } from '../zstd/frames.ts';
 import { zstdSource } from '../zstd/source.ts';
@@ -152,7 +152,8 @@ export async function openDecompressed(path: string, options: ImageOptions = {})
  * @throws CvmError usage ZSTD_ENCODER, and those of `writeFileWhole`
  */
 export async function writeTzst(path: string, source: ByteSource): Promise<void> {
-  await writeZstdFile(path, writeSparseTar([{ name: ONLY_MEMBER, source }]));
+  const archive = writeSparseTar([{ name: ONLY_MEMBER, source }]);
+  await writeFileWhole(path, compressFrames(archive, PARTITION_LEVEL));
 }
 
 /**

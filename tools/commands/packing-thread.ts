@@ -6,6 +6,7 @@
 import { fdatasync, fstatSync, write } from 'node:fs';
 import type { MessagePort, Worker } from 'node:worker_threads';
 import { compressSlices, SLICE_BYTES, slices } from '../zstd/compress.ts';
+import type { ZstdLevel } from '../zstd/pinned-encoder.ts';
 import type { Chunks } from './files.ts';
 
 /** After so many bytes the disk is told to begin: at the end, little is left to wait for. */
@@ -17,7 +18,7 @@ const AHEAD = 1;
 /** To the thread: a stream to be compressed into an open file. */
 export interface PackingTask {
   readonly handle: number;
-  readonly level: number;
+  readonly level: ZstdLevel;
   readonly inFlight: number;
 }
 

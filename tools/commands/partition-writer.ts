@@ -13,7 +13,7 @@ import type { TreeEntry } from '../tree/entry.ts';
 import { blockDigest } from '../verity/block-digest.ts';
 import { formatVerity, type KeptBlock } from '../verity/format.ts';
 import { VERITY_ALGORITHMS, type VerityParameters } from '../verity/parameters.ts';
-import { checkEncoder, compressFrames, DEFAULT_LEVEL } from '../zstd/compress.ts';
+import { checkEncoder, compressFrames, PARTITION_LEVEL } from '../zstd/compress.ts';
 import { BlockWorkers, defaultJobs } from './block-workers.ts';
 import { writeFileBy, writeFileWhole } from './files.ts';
 import { ScratchStore } from './scratch-file.ts';
@@ -70,11 +70,11 @@ export async function writePartition(
     const archive = writeSparseTar([{ name: PARTITION_MEMBER, source: image, runs }], { reuseBuffer: true });
     const inFlight = Math.min(workers.jobs, MAX_SLICES);
     if (workers.jobs === 1) {
-      await writeFileWhole(output, compressFrames(archive, DEFAULT_LEVEL, inFlight));
+      await writeFileWhole(output, compressFrames(archive, PARTITION_LEVEL, inFlight));
     } else {
-      await checkEncoder();
+      await checkEncoder(PARTITION_LEVEL);
       await writeFileBy(output, (handle) =>
-        workers.pack({ handle, level: DEFAULT_LEVEL, inFlight }, archive),
+        workers.pack({ handle, level: PARTITION_LEVEL, inFlight }, archive),
       );
     }
     return rootHash;

@@ -2,13 +2,19 @@ import { constants, createZstdCompress } from 'node:zlib';
 import { sparseSource, sourceFromBytes, type Piece } from '../bytes/source.ts';
 import { bug } from '../errors.ts';
 import { walkFrames } from './frames.ts';
-import { requirePinnedEncoder } from './pinned-encoder.ts';
+import { requirePinnedEncoder, type ZstdLevel } from './pinned-encoder.ts';
 
 /** What one frame holds, except the last. Part of the format that is promised: changing it changes every archive. */
 export const SLICE_BYTES = 8 << 20;
 
 /** zstd's own default. */
-export const DEFAULT_LEVEL = 3;
+const DEFAULT_LEVEL: ZstdLevel = 3;
+
+/**
+ * For partitions, which an image is made from soon after: of Debian's programs and libraries, half again as much in the
+ * same time as with {@link DEFAULT_LEVEL}, in 3 % more bytes.
+ */
+export const PARTITION_LEVEL: ZstdLevel = 2;
 
 /** Slices compressed at the same time: as many as libuv has threads. The bytes do not depend on it. */
 const IN_FLIGHT = 4;
@@ -32,10 +38,10 @@ const OUTPUT_BYTES = 512 << 10;
  */
 export async function* compressFrames(
   chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
-  level: number = DEFAULT_LEVEL,
+  level: ZstdLevel = DEFAULT_LEVEL,
   inFlight: number = IN_FLIGHT,
 ): AsyncGenerator<Uint8Array> {
-  await checkEncoder();
+  await checkEncoder(level);
   /** Buffers whose slice is compressed. */
   const idle: Uint8Array[] = [];
   const input = slices(chunks, () => idle.pop() ?? new Uint8Array(SLICE_BYTES));
@@ -45,8 +51,8 @@ export async function* compressFrames(
 }
 
 /** Whether this runtime's encoder makes the bytes that are promised. @throws CvmError usage ZSTD_ENCODER */
-export async function checkEncoder(): Promise<void> {
-  await requirePinnedEncoder((content) => compressSlice(content, DEFAULT_LEVEL));
+export async function checkEncoder(level: ZstdLevel): Promise<void> {
+  await requirePinnedEncoder(level, (content) => compressSlice(content, level));
 }
 
 /**
@@ -55,7 +61,7 @@ export async function checkEncoder(): Promise<void> {
  */
 export async function* compressSlices(
   input: AsyncGenerator<Uint8Array, void, undefined>,
-  level: number,
+  level: ZstdLevel,
   inFlight: number,
   release: (slice: Uint8Array) => void,
 ): AsyncGenerator<Uint8Array> {
@@ -145,7 +151,7 @@ export async function* slices(
 }
 
 /** One frame, in pieces. As one write and an end, which is what its bytes depend on. */
-async function compressSlice(slice: Uint8Array, level: number): Promise<readonly Uint8Array[]> {
+async function compressSlice(slice: Uint8Array, level: ZstdLevel): Promise<readonly Uint8Array[]> {
   const encoder = createZstdCompress({
     params: {
       [constants.ZSTD_c_compressionLevel]: level,

@@ -10,7 +10,7 @@ import { CvmError } from '../../../tools/errors.ts';
 import { compressFrames, SLICE_BYTES } from '../../../tools/zstd/compress.ts';
 import { decompress } from '../../../tools/zstd/decompress.ts';
 import { walkFrames } from '../../../tools/zstd/frames.ts';
-import { requirePinnedEncoder } from '../../../tools/zstd/pinned-encoder.ts';
+import { encoderSample, requirePinnedEncoder } from '../../../tools/zstd/pinned-encoder.ts';
 import { zstdSource } from '../../../tools/zstd/source.ts';
 import { expectCvmError, expectCvmRejection } from '../../support/errors.ts';
 import { collectAsync } from '../../support/trees.ts';
@@ -111,7 +111,18 @@ describe('compressing', () => {
 
   test('rejects an encoder that makes other bytes than the pinned one', async () => {
     const other = (bytes: Uint8Array): Promise<Uint8Array[]> => Promise.resolve([frame(bytes, false)]);
-    await expectCvmRejection(() => requirePinnedEncoder(other), 'ZSTD_ENCODER', 'usage');
+    for (const level of [2, 3] as const)
+      await expectCvmRejection(() => requirePinnedEncoder(level, other), 'ZSTD_ENCODER', 'usage');
+  });
+
+  test('has levels of their own, each of which is known', async () => {
+    const [fast, usual] = await Promise.all(
+      [2, 3].map((level) => collectAsync(compressFrames([encoderSample()], level as 2 | 3))),
+    );
+    expect(fast!.length).toBeGreaterThan(usual!.length);
+    await requirePinnedEncoder(2, () => Promise.resolve([fast!]));
+    await requirePinnedEncoder(3, () => Promise.resolve([usual!]));
+    await expectCvmRejection(() => requirePinnedEncoder(2, () => Promise.resolve([usual!])), 'ZSTD_ENCODER');
   });
 });
 
