@@ -67,6 +67,8 @@ interface Row extends Build {
   readonly line: string;
 }
 
+say(`building ${chosen.length} times, ${options['at-once']} at once: ${options.artifact.join(' ')}`);
+
 async function buildRow(id: number, row: readonly (0 | 1)[]): Promise<Row> {
   const machine = machineOf(row);
   const place = join(scratch, `${id}`);
