@@ -257,7 +257,7 @@ describe('coconut build runs programs', () => {
       isTerminal: false,
     };
     const error = await expectCvmRejection(
-      async () => build.run([recipe(qemuRecipe())], { output: 'bin' }, io),
+      async () => build.run([recipe(allTargetsRecipe())], { output: 'bin' }, io),
       'PROGRAM_FAILED',
       'usage',
     );
@@ -307,6 +307,47 @@ describe('coconut build runs programs', () => {
     const { err } = await run(build, [recipe(json)], {}, programs(), true);
     expect(err).toContain('[1/9] building svsm');
     expect(err.endsWith('\r\u001b[K')).toBe(true);
+  });
+
+  test('on a terminal, what a program says and what is warned of stands on lines of its own', async () => {
+    const cleared = '\r\u001b[K';
+    const verbose = await run(build, [recipe(qemuRecipe())], { verbose: true }, programs(), true);
+    expect(verbose.err).toContain(`building tdx-stage1${cleared}make bin/stage1-trampoline V=2\n`);
+    const { err } = await run(build, [recipe(qemuRecipe())], {}, programs(), true);
+    expect(err).toMatch(/^warning: .*FW_FILE/);
+    expect(err.indexOf('warning')).toBe(err.lastIndexOf('warning'));
+    let failed = '';
+    const io: Io = {
+      out: () => undefined,
+      err: (text) => void (failed += text),
+      cwd: folder,
+      env: programs({ make: 'echo no rule; exit 3' }),
+      isTerminal: true,
+    };
+    await expectCvmRejection(
+      async () => build.run([recipe(allTargetsRecipe())], { output: 'bin' }, io),
+      'PROGRAM_FAILED',
+      'usage',
+    );
+    expect(failed.endsWith(`building tdx-stage1${cleared}no rule\n`)).toBe(true);
+  });
+
+  test('firmware that must be there already is looked at before anything runs', async () => {
+    const missing = { ...programs(), FW_FILE: 'nowhere.fd' };
+    const name = recipe(qemuRecipe());
+    await expectCvmRejection(() => run(build, [name], {}, missing), 'FILE_NOT_FOUND', 'usage');
+    await expectCvmRejection(
+      () => run(build, [name], { firmware: 'nowhere.fd' }, programs()),
+      'FILE_NOT_FOUND',
+      'usage',
+    );
+    expect(existsSync(at('log'))).toBe(false);
+    // What a component makes on its way may be the firmware.
+    const json = qemuRecipe();
+    json.firmware = { file: 'made.fd' };
+    put('OVMF.fd', ovmf());
+    await run(build, [recipe(json)], {}, programs({ make: 'head -c 4096 /dev/zero > $1; cp OVMF.fd made.fd' }));
+    expect(existsSync(at('made.fd'))).toBe(true);
   });
 });
 
