@@ -31,11 +31,7 @@ export function recipeError(
   details: { facts?: readonly Fact[]; nearest?: string | undefined; mend: string },
 ): CvmError {
   return formatError(code, message, {
-    facts: [
-      ['recipe', file],
-      ['at', placeOf(at)],
-      ...(details.facts ?? []),
-    ],
+    facts: [['recipe', file], ['at', placeOf(at)], ...(details.facts ?? [])],
     ...(details.nearest === undefined ? {} : { nearest: details.nearest }),
     mend: details.mend,
   });

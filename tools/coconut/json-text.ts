@@ -113,7 +113,8 @@ class Reader {
     do {
       this.#skipSpace();
       const place = this.#place();
-      if (this.#text[this.#at] !== '"') throw this.#syntax(path, members.length === 0 ? 'a key or }' : 'a key');
+      if (this.#text[this.#at] !== '"')
+        throw this.#syntax(path, members.length === 0 ? 'a key or }' : 'a key');
       const key = this.#string(path);
       const memberAt = memberPath(path, key);
       const earlier = seen.get(key);

@@ -50,13 +50,17 @@ export function unpackPath(name: string, at: number): string {
   requireArchiveName(name);
   const place = placeOfName(name);
   if (place === 'climbs') {
-    throw formatError('PACKIT_NAME_CLIMBS', 'an archive names a file outside the folder it is unpacked into', {
-      facts: [
-        ['at', at],
-        ['name', name.slice(0, 200)],
-      ],
-      mend: 'do not trust this archive; packit pack makes none like it',
-    });
+    throw formatError(
+      'PACKIT_NAME_CLIMBS',
+      'an archive names a file outside the folder it is unpacked into',
+      {
+        facts: [
+          ['at', at],
+          ['name', name.slice(0, 200)],
+        ],
+        mend: 'do not trust this archive; packit pack makes none like it',
+      },
+    );
   }
   if (place !== 'no file') return place.path;
   throw formatError('PACKIT_NAME', 'an archive holds a name that no file can have', {

@@ -346,7 +346,12 @@ describe('coconut build runs programs', () => {
     const json = qemuRecipe();
     json.firmware = { file: 'made.fd' };
     put('OVMF.fd', ovmf());
-    await run(build, [recipe(json)], {}, programs({ make: 'head -c 4096 /dev/zero > $1; cp OVMF.fd made.fd' }));
+    await run(
+      build,
+      [recipe(json)],
+      {},
+      programs({ make: 'head -c 4096 /dev/zero > $1; cp OVMF.fd made.fd' }),
+    );
     expect(existsSync(at('made.fd'))).toBe(true);
   });
 });

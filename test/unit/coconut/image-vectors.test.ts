@@ -99,8 +99,7 @@ describe('images are those of igvmbuilder to the last byte', () => {
 });
 
 describe('what the images measure', () => {
-  const qemu = (): IgvmFile =>
-    buildImage(stage2Options({ platforms: ['snp', 'tdp', 'native'] }), STAGE2_ALL);
+  const qemu = (): IgvmFile => buildImage(stage2Options({ platforms: ['snp', 'tdp', 'native'] }), STAGE2_ALL);
   const hyperV = (): IgvmFile =>
     buildImage(stage2Options({ hypervisor: 'hyper-v', platforms: ['snp', 'tdp', 'vsm'], comport: '3' }), {
       ...STAGE2_ALL,

@@ -138,10 +138,22 @@ const REFUSALS: readonly (readonly [string, Change, string, string, string])[] =
     'program',
   ],
   ['a number as comport', (j) => (j.igvm.qemu.comport = 3), 'RECIPE_TYPE', '$.igvm.qemu.comport', '"3"'],
-  ['no stage2', (j) => delete j.kernel.stage2 && (j.kernel.stage3 = {}), 'LAYOUT_NEEDED', '$.kernel', '--layout'],
+  [
+    'no stage2',
+    (j) => delete j.kernel.stage2 && (j.kernel.stage3 = {}),
+    'LAYOUT_NEEDED',
+    '$.kernel',
+    '--layout',
+  ],
   ['no svsm', (j) => delete j.kernel.svsm, 'RECIPE_COMPONENT_MISSING', '$.kernel.svsm', 'add "svsm"'],
   // The rest.
-  ['comport 5', (j) => (j.igvm.qemu.comport = '5'), 'RECIPE_COMPORT', '$.igvm.qemu.comport', 'write one of the known words'],
+  [
+    'comport 5',
+    (j) => (j.igvm.qemu.comport = '5'),
+    'RECIPE_COMPORT',
+    '$.igvm.qemu.comport',
+    'write one of the known words',
+  ],
   [
     'an unknown key',
     (j) => (j.igvm.qemu.platfroms = []),
@@ -389,7 +401,12 @@ describe('JSON', () => {
     ['a comma too many', '{\n "a": 1,\n}', 'JSON_SYNTAX', '$ (line 3 column 1)'],
     ['a comment', '{ // x\n}', 'JSON_SYNTAX', '$ (line 1 column 3)'],
     ['a missing bracket', '[1', 'JSON_SYNTAX', '$ (line 1 column 3)'],
-    ['a missing value', '{"igvm": {"hyper-v": [1, ]}}', 'JSON_SYNTAX', '$.igvm["hyper-v"][1] (line 1 column 26)'],
+    [
+      'a missing value',
+      '{"igvm": {"hyper-v": [1, ]}}',
+      'JSON_SYNTAX',
+      '$.igvm["hyper-v"][1] (line 1 column 26)',
+    ],
     ['something behind', '{} {}', 'JSON_SYNTAX', '$ (line 1 column 4)'],
     ['a raw line break in a string', '"a\nb"', 'JSON_SYNTAX', '$ (line 1 column 3)'],
     ['a bad escape', '"\\x41"', 'JSON_SYNTAX', '$ (line 1 column 2)'],
