@@ -1,9 +1,12 @@
 import { readFixedHeader } from '../igvm/fixed-header.ts';
 import type { IgvmFile } from '../igvm/model.ts';
 import { readIgvm } from '../igvm/reader.ts';
-import { CvmError, formatError } from '../errors.ts';
+import { formatError } from '../errors.ts';
 import type { Io } from './command.ts';
 import { openFile, resolvePath } from './files.ts';
+import { inFile } from './in-file.ts';
+
+export { inFile };
 
 /**
  * Reads an IGVM file; errors name it. What is no such file is refused before the rest is read.
@@ -51,21 +54,5 @@ export function readSmallFile(io: Pick<Io, 'cwd'>, path: string, limitBytes: num
     });
   } finally {
     source.close();
-  }
-}
-
-/** Runs `action`; errors of ours that it throws get the file's name among their facts. */
-export function inFile<T>(path: string, action: () => T): T {
-  try {
-    return action();
-  } catch (error) {
-    if (!(error instanceof CvmError) || error.kind === 'bug') throw error;
-    if (error.facts.some(([name]) => name === 'file' || name === 'path')) throw error;
-    throw new CvmError(error.kind, error.code, error.message, {
-      facts: [['file', path], ...error.facts],
-      ...(error.nearest === undefined ? {} : { nearest: error.nearest }),
-      ...(error.mend === undefined ? {} : { mend: error.mend }),
-      cause: error.cause,
-    });
   }
 }
