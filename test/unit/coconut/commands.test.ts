@@ -1,12 +1,13 @@
 /* eslint-disable @typescript-eslint/no-unsafe-member-access -- recipes are changed as free-form JSON */
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { command as assemble } from '../../../tools/commands/coconut-assemble.ts';
 import { command as build } from '../../../tools/commands/coconut-build.ts';
 import { command as check } from '../../../tools/commands/coconut-check.ts';
 import { command as plan } from '../../../tools/commands/coconut-plan.ts';
 import type { Command, Io, OptionValues } from '../../../tools/commands/command.ts';
+import { onPendingFiles, removePendingFiles } from '../../../tools/commands/pending-files.ts';
 import { BLDR_KERNEL, LOADER, ovmf, STAGE1, STAGE2_KERNEL } from '../../support/coconut-parts.ts';
 import { expectCvmRejection } from '../../support/errors.ts';
 import { allTargetsRecipe, bldrRecipe, qemuRecipe, type Json } from '../../support/recipes.ts';
@@ -281,6 +282,25 @@ describe('coconut build runs programs', () => {
       'usage',
     );
     expect(Object.fromEntries(error.facts)['component']).toBe('svsm');
+  });
+
+  test('what ends the build ends the program that it waits for', async () => {
+    const counts: number[] = [];
+    onPendingFiles((count) => void counts.push(count));
+    const env = programs({ cargo: 'exec sleep 100' });
+    const built = expectCvmRejection(
+      async () => run(build, [recipe(allTargetsRecipe())], {}, env),
+      'PROGRAM_FAILED',
+      'usage',
+    );
+    await vi.waitFor(() => {
+      expect(existsSync(at('log'))).toBe(true);
+    });
+    expect(counts).toEqual([1]);
+    removePendingFiles();
+    expect(Object.fromEntries((await built).facts)['ended by']).toBe('SIGTERM');
+    expect(counts).toEqual([1, 0]);
+    onPendingFiles(() => undefined);
   });
 
   test('all recipes are looked at before anything runs', async () => {
