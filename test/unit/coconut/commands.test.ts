@@ -476,7 +476,8 @@ describe('coconut assemble', () => {
     parts();
     const json = qemuRecipe();
     change(json);
-    await expectCvmRejection(() => run(assemble, [recipe(json)], options), code);
+    const error = await expectCvmRejection(() => run(assemble, [recipe(json)], options), code);
+    if (/^(COMPONENT|FIRMWARE)_/.test(code)) expect(Object.fromEntries(error.facts)['recipe']).toBe('r.json');
     expect(existsSync(at('bin'))).toBe(false);
   });
 
