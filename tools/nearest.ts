@@ -1,10 +1,13 @@
-/** The candidate that takes the fewest changed, added or dropped letters; undefined when none is near. */
+/**
+ * The candidate that takes the fewest changed, added or dropped letters; undefined when none is near. One that shares no
+ * letter with the word is not, however short both are: of the ports 1 to 4 none is near 5.
+ */
 export function nearestWord(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
   let fewest = Math.max(2, Math.floor(word.length / 2)) + 1;
   for (const candidate of candidates) {
     const changes = editDistance(word, candidate);
-    if (changes < fewest) {
+    if (changes < fewest && changes < Math.max(word.length, candidate.length)) {
       fewest = changes;
       best = candidate;
     }

@@ -1,6 +1,6 @@
 import { formatError, type CvmError, type Fact } from '../errors.ts';
 import { nearestWord } from '../nearest.ts';
-import type { JsonNode } from './json-text.ts';
+import { memberPath, type JsonNode } from './json-text.ts';
 
 /** Where the reading of a recipe happens and what becomes of unknown keys. */
 export interface Reading {
@@ -17,25 +17,21 @@ export interface At {
   readonly node: JsonNode;
 }
 
-/** One step of a JSON path (RFC 9535): a name where it is one, else a quoted one. */
-export function memberPath(path: string, key: string): string {
-  return /^[A-Za-z_][A-Za-z0-9_]*$/.test(key) ? `${path}.${key}` : `${path}[${JSON.stringify(key)}]`;
+/** A place as errors name it: JSON path, line and column. */
+export function placeOf({ path, node }: At): string {
+  return `${path} (line ${node.line} column ${node.column})`;
 }
 
 /** An error of a recipe: file, JSON path and place first. */
 export function recipeError(
   { file }: Pick<Reading, 'file'>,
-  { path, node }: At,
+  at: At,
   code: string,
   message: string,
   details: { facts?: readonly Fact[]; nearest?: string | undefined; mend: string },
 ): CvmError {
   return formatError(code, message, {
-    facts: [
-      ['recipe', file],
-      ['at', `${path} (line ${node.line} column ${node.column})`],
-      ...(details.facts ?? []),
-    ],
+    facts: [['recipe', file], ['at', placeOf(at)], ...(details.facts ?? [])],
     ...(details.nearest === undefined ? {} : { nearest: details.nearest }),
     mend: details.mend,
   });

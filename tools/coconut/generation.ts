@@ -1,6 +1,7 @@
 import { nearestWord } from '../nearest.ts';
 import type { Component } from './component.ts';
-import { memberPath, recipeError, type At } from './fields.ts';
+import { recipeError, type At } from './fields.ts';
+import { memberPath } from './json-text.ts';
 import type { Generation, Layout } from './layouts.ts';
 import type { IgvmTarget, Recipe } from './recipe.ts';
 

@@ -46,8 +46,13 @@ const ESCAPES: Readonly<Record<string, string>> = {
   t: '\t',
 };
 
+/** One step of a JSON path (RFC 9535): a name where it is one, else a quoted one. */
+export function memberPath(path: string, key: string): string {
+  return /^[A-Za-z_][A-Za-z0-9_]*$/.test(key) ? `${path}.${key}` : `${path}[${JSON.stringify(key)}]`;
+}
+
 /**
- * Reads one JSON document.
+ * Reads one JSON document. Errors name the file, the JSON path as far as it was read, and the place.
  * @param file names the document in errors
  * @throws CvmError format JSON_SYNTAX | JSON_DEPTH | JSON_KEY_TWICE
  */
@@ -70,52 +75,54 @@ class Reader {
   }
 
   document(): JsonNode {
-    const value = this.#value(0);
+    const value = this.#value(0, '$');
     this.#skipSpace();
-    if (this.#at < this.#text.length) throw this.#syntax('nothing more after the document');
+    if (this.#at < this.#text.length) throw this.#syntax('$', 'nothing more after the document');
     return value;
   }
 
-  #value(depth: number): JsonNode {
+  #value(depth: number, path: string): JsonNode {
     this.#skipSpace();
     const place = this.#place();
     const letter = this.#text[this.#at];
     if (letter === '{' || letter === '[') {
       if (depth === DEPTH_MAX) {
-        throw this.#error('JSON_DEPTH', 'a JSON document is nested too deeply', [
+        throw this.#error(path, 'JSON_DEPTH', 'a JSON document is nested too deeply', [
           ['levels at most', DEPTH_MAX],
         ]);
       }
       this.#at++;
       return letter === '{'
-        ? { ...place, type: 'object', members: this.#members(depth + 1) }
-        : { ...place, type: 'array', items: this.#items(depth + 1) };
+        ? { ...place, type: 'object', members: this.#members(depth + 1, path) }
+        : { ...place, type: 'array', items: this.#items(depth + 1, path) };
     }
-    if (letter === '"') return { ...place, type: 'string', text: this.#string() };
+    if (letter === '"') return { ...place, type: 'string', text: this.#string(path) };
     const number = this.#match(NUMBER);
     if (number !== undefined) return { ...place, type: 'number', text: number };
     const word = this.#match(WORD);
-    if (word === undefined) throw this.#syntax('a value');
+    if (word === undefined) throw this.#syntax(path, 'a value');
     return word === 'null'
       ? { ...place, type: 'null' }
       : { ...place, type: 'boolean', value: word === 'true' };
   }
 
-  #members(depth: number): JsonMember[] {
+  #members(depth: number, path: string): JsonMember[] {
     const members: JsonMember[] = [];
     const seen = new Map<string, Place>();
     if (this.#takes('}')) return members;
     do {
       this.#skipSpace();
       const place = this.#place();
-      if (this.#text[this.#at] !== '"') throw this.#syntax(members.length === 0 ? 'a key or }' : 'a key');
-      const key = this.#string();
+      if (this.#text[this.#at] !== '"')
+        throw this.#syntax(path, members.length === 0 ? 'a key or }' : 'a key');
+      const key = this.#string(path);
+      const memberAt = memberPath(path, key);
       const earlier = seen.get(key);
       if (earlier !== undefined) {
         throw formatError('JSON_KEY_TWICE', 'an object of a JSON document has one key twice', {
           facts: [
             ['file', this.#file],
-            ['key', key],
+            ['path', memberAt],
             ['first', `line ${earlier.line} column ${earlier.column}`],
             ['again', `line ${place.line} column ${place.column}`],
           ],
@@ -123,24 +130,24 @@ class Reader {
         });
       }
       seen.set(key, place);
-      if (!this.#takes(':')) throw this.#syntax(': after a key');
-      members.push({ key, place, value: this.#value(depth) });
+      if (!this.#takes(':')) throw this.#syntax(memberAt, ': after a key');
+      members.push({ key, place, value: this.#value(depth, memberAt) });
     } while (this.#takes(','));
-    if (!this.#takes('}')) throw this.#syntax(', or }');
+    if (!this.#takes('}')) throw this.#syntax(path, ', or }');
     return members;
   }
 
-  #items(depth: number): JsonNode[] {
+  #items(depth: number, path: string): JsonNode[] {
     const items: JsonNode[] = [];
     if (this.#takes(']')) return items;
     do {
-      items.push(this.#value(depth));
+      items.push(this.#value(depth, `${path}[${items.length}]`));
     } while (this.#takes(','));
-    if (!this.#takes(']')) throw this.#syntax(', or ]');
+    if (!this.#takes(']')) throw this.#syntax(path, ', or ]');
     return items;
   }
 
-  #string(): string {
+  #string(path: string): string {
     this.#at++;
     let text = '';
     for (;;) {
@@ -150,21 +157,21 @@ class Reader {
         this.#at++;
         return text;
       }
-      if (letter !== '\\') throw this.#syntax('" at the end of a string');
-      text += this.#escape();
+      if (letter !== '\\') throw this.#syntax(path, '" at the end of a string');
+      text += this.#escape(path);
     }
   }
 
-  #escape(): string {
+  #escape(path: string): string {
     const letter = this.#text[this.#at + 1] ?? '';
     if (letter === 'u') {
       const digits = this.#text.slice(this.#at + 2, this.#at + 6);
-      if (!/^[0-9a-fA-F]{4}$/.test(digits)) throw this.#syntax('four hex digits after \\u');
+      if (!/^[0-9a-fA-F]{4}$/.test(digits)) throw this.#syntax(path, 'four hex digits after \\u');
       this.#at += 6;
       return String.fromCharCode(Number.parseInt(digits, 16));
     }
     const meant = Object.hasOwn(ESCAPES, letter) ? ESCAPES[letter] : undefined;
-    if (meant === undefined) throw this.#syntax('an escape that JSON has');
+    if (meant === undefined) throw this.#syntax(path, 'an escape that JSON has');
     this.#at += 2;
     return meant;
   }
@@ -196,18 +203,18 @@ class Reader {
     return { line: this.#line, column: this.#at - this.#lineStart + 1 };
   }
 
-  #syntax(expected: string): CvmError {
+  #syntax(path: string, expected: string): CvmError {
     const found = this.#text[this.#at];
-    return this.#error('JSON_SYNTAX', 'a file is not JSON', [
+    return this.#error(path, 'JSON_SYNTAX', 'a file is not JSON', [
       ['expected', expected],
       ['found', found ?? 'the end of the file'],
     ]);
   }
 
-  #error(code: string, message: string, facts: readonly Fact[]): CvmError {
+  #error(path: string, code: string, message: string, facts: readonly Fact[]): CvmError {
     const { line, column } = this.#place();
     return formatError(code, message, {
-      facts: [['file', this.#file], ['at', `line ${line} column ${column}`], ...facts],
+      facts: [['file', this.#file], ['at', `${path} (line ${line} column ${column})`], ...facts],
       mend: 'correct the file there; JSON has no comments and no comma before a closing bracket',
     });
   }

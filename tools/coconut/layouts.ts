@@ -1,5 +1,6 @@
 import { usageError } from '../errors.ts';
 import { nearestWord } from '../nearest.ts';
+import { placeOf } from './fields.ts';
 import type { Hypervisor, Recipe } from './recipe.ts';
 
 /**
@@ -74,7 +75,7 @@ const KNOWN = LAYOUT_NAMES.map((name) => `${name} (SVSM ${LAYOUTS[name].commits.
  * @throws CvmError usage LAYOUT_UNKNOWN | LAYOUT_NEEDED | SVSM_COMMIT
  */
 export function chooseLayout(
-  recipe: Pick<Recipe, 'file' | 'kernel'>,
+  recipe: Pick<Recipe, 'file' | 'kernel' | 'kernelAt'>,
   name?: string,
   commit?: string,
 ): Layout {
@@ -91,6 +92,7 @@ export function chooseLayout(
     {
       facts: [
         ['recipe', recipe.file],
+        ['at', placeOf(recipe.kernelAt)],
         ['components', recipe.kernel.map((part) => part.name).join(', ') || 'none'],
         ['layouts', KNOWN],
       ],

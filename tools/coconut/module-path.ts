@@ -1,5 +1,5 @@
 import { CvmError } from '../errors.ts';
-import { requireArchiveName } from '../packit/name.ts';
+import { placeOfName, requireArchiveName } from '../packit/name.ts';
 import { describe, recipeError, type At, type Reading } from './fields.ts';
 
 /** Folders and file of a path: far more than any image of ours. */
@@ -11,18 +11,11 @@ const PARTS_MAX = 64;
  * @throws CvmError format RECIPE_MODULE_PATH
  */
 export function imagePath(reading: Reading, at: At, text: string): string {
-  const parts: string[] = [];
-  let climbs = false;
-  for (const part of text.split('/')) {
-    if (part === '' || part === '.') continue;
-    if (part !== '..') parts.push(part);
-    else if (parts.pop() === undefined) climbs = true;
-  }
-  const path = parts.join('/');
-  if (!climbs && parts.length <= PARTS_MAX && !/(^|\/)\.{0,2}$/.test(text)) {
+  const place = placeOfName(text);
+  if (typeof place === 'object' && place.path.split('/').length <= PARTS_MAX) {
     try {
-      requireArchiveName(path);
-      return path;
+      requireArchiveName(place.path);
+      return place.path;
     } catch (cause) {
       if (!(cause instanceof CvmError)) throw cause;
     }

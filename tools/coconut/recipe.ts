@@ -9,13 +9,12 @@ import {
   expectMembers,
   expectText,
   knownMembers,
-  memberPath,
   recipeError,
   wrongType,
   type At,
   type Reading,
 } from './fields.ts';
-import { parseJsonText } from './json-text.ts';
+import { memberPath, parseJsonText } from './json-text.ts';
 import { imagePath, requireDistinctPaths } from './module-path.ts';
 
 export const HYPERVISORS = ['qemu', 'hyper-v', 'vanadium'] as const;
@@ -210,6 +209,9 @@ function parsePlatforms(reading: Reading, at: At): Platform[] {
 
 /** A hex number of 64 bits, with or without 0x, as igvmbuilder reads it. */
 function parsePolicy(reading: Reading, at: At | undefined): { policyText: string; policy: bigint } {
+  if (at?.node.type === 'number') {
+    throw wrongType(reading, at, 'a string', 'write it in double quotes and in hex, such as "0x30000"');
+  }
   const policyText = expectText(reading, at) ?? DEFAULT_POLICY;
   if (at === undefined || /^(0x)?[0-9a-fA-F]{1,16}$/.test(policyText))
     return { policyText, policy: BigInt(`0x${policyText.replace(/^0x/, '')}`) };

@@ -56,13 +56,15 @@ export const command: Command = {
     const recipes = paths.map((path) => openRecipe(path, options, io));
     const folder = textOption(options, 'output') ?? OUTPUT_FOLDER;
     requireOwnPlaces(recipes, folder, io);
+    const builds = recipes.map((opened) => ({ opened, firmware: chooseFirmware(opened, options, io) }));
     const components = textOption(options, 'components');
-    for (const opened of recipes) {
+    for (const { opened, firmware } of builds) {
       const progress = new Progress(opened, io, components === undefined);
-      const files =
+      const parts =
         components === undefined
-          ? await buildParts(opened, folder, options, progress, io)
-          : takeParts(opened, components, options, io);
+          ? await buildParts(opened, folder, options, firmware.command, progress)
+          : takeParts(opened, components, io);
+      const files: PartFiles = { ...parts, firmware: firmware.path };
       progress.step('images', opened.recipe.igvm.map(({ output }) => output).join(', '));
       progress.end();
       const hasFs = opened.recipe.modules.length > 0 && opened.recipe.igvm.length > 0;
@@ -90,14 +92,43 @@ function requireOwnPlaces(recipes: readonly OpenRecipe[], folder: string, io: Io
   );
 }
 
+/**
+ * The firmware of a recipe's images and the command that makes it. What must be there before the build is looked at now,
+ * not after an hour of cargo; what a command makes, or `file` names, may come into being on the way.
+ * @throws CvmError usage OPTION_CONFLICT | FILE_*
+ */
+function chooseFirmware(
+  { recipe }: OpenRecipe,
+  options: OptionValues,
+  io: Io,
+): { readonly command: Step | undefined; readonly path: string | undefined } {
+  const choice = firmwareOption(options);
+  const command = choice === undefined ? firmwareStep(recipe) : undefined;
+  const path = choice === undefined ? recipeFirmware(recipe, io) : choice.path;
+  const isMade = command !== undefined || (choice === undefined && recipe.firmware.file !== undefined);
+  if (path !== undefined && !isMade) openFile(resolvePath(io, path)).close();
+  return { command, path };
+}
+
 /** Says on a terminal what is being done; elsewhere nothing, as long as all goes well. */
 class Progress {
+  /** For what else is said meanwhile: it takes the place of the progress. */
+  readonly io: Io;
   readonly #io: Io;
   readonly #steps: number;
   #done = 0;
+  #isShown = false;
 
   constructor({ recipe }: OpenRecipe, io: Io, runs: boolean) {
     this.#io = io;
+    this.io = {
+      ...io,
+      cwd: io.cwd,
+      err: (text) => {
+        if (text !== '') this.end();
+        io.err(text);
+      },
+    };
     const programs = 2 * (recipe.kernel.length + recipe.modules.length);
     this.#steps = (runs ? programs + (recipe.firmware.command === undefined ? 0 : 1) : 0) + 1;
   }
@@ -105,11 +136,13 @@ class Progress {
   step(what: string, name: string): void {
     this.#done++;
     if (!this.#io.isTerminal) return;
+    this.#isShown = true;
     this.#io.err(`\r\u001b[K[${this.#done}/${this.#steps}] ${what} ${showText(name)}`);
   }
 
   end(): void {
-    if (this.#io.isTerminal) this.#io.err('\r\u001b[K');
+    if (this.#isShown) this.#io.err('\r\u001b[K');
+    this.#isShown = false;
   }
 }
 
@@ -117,9 +150,10 @@ async function buildParts(
   { recipe, layout }: OpenRecipe,
   folder: string,
   options: OptionValues,
+  firmware: Step | undefined,
   progress: Progress,
-  io: Io,
-): Promise<PartFiles> {
+): Promise<Omit<PartFiles, 'firmware'>> {
+  const { io } = progress;
   const plan: PlanOptions = {
     release: flagOption(options, 'release'),
     offline: flagOption(options, 'offline'),
@@ -164,20 +198,9 @@ async function buildParts(
 
   makeFolder(io, folder);
   const components = await buildAll(recipe.kernel.map((part) => [part, join(folder, part.name)]));
-  const choice = firmwareOption(options);
-  const firmware = firmwareStep(recipe);
-  if (firmware !== undefined && choice === undefined) await run(firmware);
+  if (firmware !== undefined) await run(firmware);
   const modules = await buildAll(recipe.modules.map((module) => [module, join(folder, 'fs', module.path)]));
-  return { components, modules, firmware: firmwarePath(choice, recipe, io) };
-}
-
-function firmwarePath(
-  choice: ReturnType<typeof firmwareOption>,
-  recipe: OpenRecipe['recipe'],
-  io: Io,
-): string | undefined {
-  if (choice !== undefined) return choice.path;
-  return recipeFirmware(recipe, io);
+  return { components, modules };
 }
 
 /** @throws CvmError usage COMPONENT_NOT_BUILT */
@@ -198,7 +221,7 @@ function isFile(io: Io, path: string): boolean {
 }
 
 /** Parts of a folder: under their names, or where a build leaves them. */
-function takeParts({ recipe, layout }: OpenRecipe, folder: string, options: OptionValues, io: Io): PartFiles {
+function takeParts({ recipe, layout }: OpenRecipe, folder: string, io: Io): Omit<PartFiles, 'firmware'> {
   const take = (name: string, places: readonly string[]): [string, string] => {
     const [found, second] = [...new Set(places)].filter((place) => isFile(io, join(folder, place)));
     if (found === undefined) {
@@ -228,7 +251,6 @@ function takeParts({ recipe, layout }: OpenRecipe, folder: string, options: Opti
   return {
     components: new Map(kernel.map(({ name }) => take(name, [name]))),
     modules: new Map(recipe.modules.map(({ name, path }) => take(name, [name, `fs/${path}`]))),
-    firmware: firmwarePath(firmwareOption(options), recipe, io),
   };
 }
 

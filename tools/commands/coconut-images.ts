@@ -60,7 +60,7 @@ export async function writeImages(
     // What the recipe names must be there: an image without it would have another digest.
     const part = (name: string): ByteSource | undefined =>
       recipe.kernel.some((component) => component.name === name)
-        ? open(requirePath(files.components, name, 'component'))
+        ? open(requirePath(recipe, files.components, name, 'component'))
         : undefined;
     const fs =
       recipe.modules.length === 0
@@ -69,14 +69,14 @@ export async function writeImages(
             inPackOrder(
               recipe.modules.map(({ name, path }) => ({
                 name: path,
-                content: open(requirePath(files.modules, name, 'module')),
+                content: open(requirePath(recipe, files.modules, name, 'module')),
               })),
             ),
           );
     if (fs !== undefined && fsPath !== undefined) await writeSourceWhole(resolvePath(io, fsPath), fs);
     const [stage1Name = '', loaderName = '', kernelName = ''] = imageParts(layout);
     const parts: ImageParts = {
-      kernel: open(requirePath(files.components, kernelName, 'component')),
+      kernel: open(requirePath(recipe, files.components, kernelName, 'component')),
       loader: part(loaderName),
       stage1: part(stage1Name),
       fs,
@@ -128,7 +128,8 @@ async function writeAndMeasure(
 }
 
 /** @throws CvmError usage COMPONENT_MISSING */
-export function requirePath(
+function requirePath(
+  { file }: OpenRecipe['recipe'],
   paths: ReadonlyMap<string, string>,
   name: string,
   kind: 'component' | 'module',
@@ -137,6 +138,7 @@ export function requirePath(
   if (path !== undefined) return path;
   throw usageError('COMPONENT_MISSING', `a recipe names a ${kind} for which there is no file`, {
     facts: [
+      ['recipe', file],
       [kind, name],
       ['files given for', [...paths.keys()].join(', ') || 'none'],
     ],

@@ -6,7 +6,7 @@ import { parseRecipe, RECIPE_BYTES_MAX, type Recipe } from '../coconut/recipe.ts
 import { usageError } from '../errors.ts';
 import type { ArgumentSpec, Io, OptionSpec, OptionValues } from './command.ts';
 import { openFile, resolvePath } from './files.ts';
-import { inFile } from './igvm-files.ts';
+import { inFile } from './in-file.ts';
 import { flagOption, textOption } from './options.ts';
 
 /** What the commands on recipes share. */

@@ -4,8 +4,9 @@ import { IGVM_LIMIT_BYTES } from '../igvm/fixed-header.ts';
 import { writeIgvm } from '../igvm/writer.ts';
 import type { Command, Io, OptionValues } from './command.ts';
 import { resolvePath, writeFileWhole } from './files.ts';
-import { inFile, openIgvm, readSmallFile } from './igvm-files.ts';
+import { openIgvm, readSmallFile } from './igvm-files.ts';
 import { parseAddress, platformsOption, PLATFORMS_OPTION } from './igvm-options.ts';
+import { inFile } from './in-file.ts';
 import { flagOption, parseIntegerLiteral, requiredText, textOption, textsOption } from './options.ts';
 
 export const command: Command = {

@@ -4,8 +4,9 @@ import { loadedMemory } from '../igvm/memory.ts';
 import type { IgvmFile } from '../igvm/model.ts';
 import type { Command, OptionValues } from './command.ts';
 import { resolvePath, writeFileWhole } from './files.ts';
-import { inFile, openIgvm } from './igvm-files.ts';
+import { openIgvm } from './igvm-files.ts';
 import { addressOption, platformsOption, PLATFORMS_OPTION } from './igvm-options.ts';
+import { inFile } from './in-file.ts';
 import { parseDecimal, requiredText, textOption } from './options.ts';
 
 export const command: Command = {

@@ -5,10 +5,13 @@ import type { MeasuredPlatform } from '../igvm/measure.ts';
 import { IGVM_PAGE_BYTES, type IgvmFile, type IgvmHeader } from '../igvm/model.ts';
 import { FilePage } from '../igvm/page-window.ts';
 import { readIgvm } from '../igvm/reader.ts';
-import { CvmError, formatError } from '../errors.ts';
+import { formatError } from '../errors.ts';
 import type { Io } from './command.ts';
 import { DigestsAhead, isWorthAThread } from './digests-ahead.ts';
 import { openFile, resolvePath } from './files.ts';
+import { inFile } from './in-file.ts';
+
+export { inFile };
 
 /**
  * Reads an IGVM file; errors name it. What is no such file is refused before the rest is read.
@@ -96,21 +99,5 @@ export function readSmallFile(io: Pick<Io, 'cwd'>, path: string, limitBytes: num
     });
   } finally {
     source.close();
-  }
-}
-
-/** Runs `action`; errors of ours that it throws get the file's name among their facts. */
-export function inFile<T>(path: string, action: () => T): T {
-  try {
-    return action();
-  } catch (error) {
-    if (!(error instanceof CvmError) || error.kind === 'bug') throw error;
-    if (error.facts.some(([name]) => name === 'file' || name === 'path')) throw error;
-    throw new CvmError(error.kind, error.code, error.message, {
-      facts: [['file', path], ...error.facts],
-      ...(error.nearest === undefined ? {} : { nearest: error.nearest }),
-      ...(error.mend === undefined ? {} : { mend: error.mend }),
-      cause: error.cause,
-    });
   }
 }

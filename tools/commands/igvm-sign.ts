@@ -19,8 +19,9 @@ import { readSigningKey, signP384 } from '../snp/id-block-sign.ts';
 import { SNP_ID_BYTES, writeIdBlock, type IdBlock } from '../snp/id-block.ts';
 import type { Command, Io, OptionValues } from './command.ts';
 import { requireDistinctOutputs, resolvePath, writeFileWhole } from './files.ts';
-import { inFile, openIgvm, readSmallFile } from './igvm-files.ts';
+import { openIgvm, readSmallFile } from './igvm-files.ts';
 import { compatOption, MEASURE_OPTIONS, peerExitCode, platformOption } from './igvm-options.ts';
+import { inFile } from './in-file.ts';
 import { flagOption, parseDecimal, textOption } from './options.ts';
 
 const KEY_LIMIT_BYTES = 64 * 1024;

@@ -4,7 +4,7 @@ import { jsonText, showText } from '../bytes/text.ts';
 import { readPackit } from '../packit/archive.ts';
 import type { Command } from './command.ts';
 import { openFile, resolvePath } from './files.ts';
-import { inFile } from './igvm-files.ts';
+import { inFile } from './in-file.ts';
 import { flagOption } from './options.ts';
 
 export const command: Command = {

@@ -1,7 +1,7 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { usageError, type Fact } from '../errors.ts';
-import { inPackOrder } from '../packit/name.ts';
+import { inPackOrder, placeOfName } from '../packit/name.ts';
 import { writePackit, type PackitFile } from '../packit/archive.ts';
 import type { Command } from './command.ts';
 import { fileError, openFile, resolvePath, writeSourceWhole, type OpenFile } from './files.ts';
@@ -14,7 +14,8 @@ export const command: Command = {
   summary: 'make a packit archive of a folder or of files',
   description:
     'Writes a packit archive, the file-system image of COCONUT-SVSM: the files of a folder, links followed, in the ' +
-    'order of packit pack, each folder sorted by name. The archive depends on names and contents alone.',
+    'order of packit pack, each folder sorted by name. The archive depends on names and contents alone. A name of --file ' +
+    'is a path below the root of the image: /init is init, and none climbs above.',
   options: [
     { flags: '--input <dir>', description: 'folder whose files go in, under their names below it' },
     { flags: '--file <name=path>', description: 'a file and its name in the archive', repeatable: true },
@@ -24,8 +25,8 @@ export const command: Command = {
     const output = resolvePath(io, requiredText(options, 'output'));
     const named = textsOption(options, 'file').map((word): Found => {
       const equals = word.indexOf('=');
-      if (equals > 0) return { name: word.slice(0, equals), path: resolvePath(io, word.slice(equals + 1)) };
-      throw usageError('OPTION_FILE', '--file takes <name=path>', { facts: [['found', word]] });
+      const name = nameInArchive(word.slice(0, Math.max(0, equals)), word);
+      return { name, path: resolvePath(io, word.slice(equals + 1)) };
     });
     const input = options['input'];
     if (typeof input !== 'string' && named.length === 0) {
@@ -54,6 +55,19 @@ export const command: Command = {
 interface Found {
   readonly name: string;
   readonly path: string;
+}
+
+/** As a packed folder would name it: whoever unpacks the archive refuses other names. @throws CvmError usage OPTION_FILE */
+function nameInArchive(name: string, word: string): string {
+  const place = placeOfName(name);
+  if (typeof place === 'object') return place.path;
+  throw usageError(
+    'OPTION_FILE',
+    place === 'climbs'
+      ? '--file names a place above the root of the archive'
+      : '--file takes <name=path>, the name of a file first',
+    { facts: [['found', word]], mend: 'give a name such as init or bin/tool' },
+  );
 }
 
 /** All files below a folder, links followed; folders themselves are not stored. */
@@ -96,11 +110,22 @@ function isFolder(path: string): boolean {
   }
 }
 
+/** No name twice, and no file where another needs a folder. @throws CvmError usage OPTION_FILE */
 function requireDistinctNames(files: readonly Found[]): void {
-  const again = files.find(({ name }, i) => name === files[i - 1]?.name);
+  const names = new Set(files.map(({ name }) => name));
+  const above = files.flatMap(({ name }) => foldersAbove(name)).find((folder) => names.has(folder));
+  const again = above ?? files.find(({ name }, i) => name === files[i - 1]?.name)?.name;
   if (again === undefined) return;
-  throw usageError('OPTION_FILE', 'two files have one name in the archive', {
-    facts: [['name', again.name]],
-    mend: 'give each file a name of its own',
-  });
+  throw usageError(
+    'OPTION_FILE',
+    above === undefined
+      ? 'two files have one name in the archive'
+      : 'the archive would have a file where another file needs a folder',
+    { facts: [['name', again]], mend: 'give each file a name of its own' },
+  );
+}
+
+/** `a` and `a/b` of `a/b/c`. */
+function foldersAbove(name: string): string[] {
+  return [...name.matchAll(/\//g)].map(({ index }) => name.slice(0, index));
 }

@@ -6,7 +6,7 @@ import { NO_XATTRS, parentPath, type DirectoryEntry, type FileEntry, type TreeEn
 import { inTreeOrder } from '../tree/order.ts';
 import type { Command } from './command.ts';
 import { openFile, resolvePath } from './files.ts';
-import { inFile } from './igvm-files.ts';
+import { inFile } from './in-file.ts';
 import { requiredText } from './options.ts';
 import { writeTreeToFolder } from './tree-folder.ts';
 

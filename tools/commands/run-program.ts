@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import { showText } from '../bytes/text.ts';
 import { usageError, type Fact } from '../errors.ts';
 import type { Io } from './command.ts';
+import { addRunningProgram } from './pending-files.ts';
 
 export interface Program {
   readonly argv: readonly string[];
@@ -29,7 +30,7 @@ const TAIL_BYTES = 256 << 10;
 const OUTPUT_BYTES_MAX = 256 << 20;
 
 /**
- * Runs a program in the caller's folder, without standard input, and waits for it.
+ * Runs a program in the caller's folder, without standard input, and waits for it. A signal that ends this process ends it.
  * @returns standard output, when it is wanted
  * @throws CvmError usage PROGRAM_NOT_FOUND | PROGRAM_FAILED | PROGRAM_OUTPUT; its output went to standard error before
  */
@@ -57,12 +58,14 @@ export async function runProgram(program: Program, options: RunOptions, io: Io):
     outputBytes += chunk.length;
     if (outputBytes <= OUTPUT_BYTES_MAX) output.push(chunk);
   });
+  const settle = addRunningProgram(() => child.kill());
   const ended = await new Promise<{ code: number | null; signal: string | null } | { error: unknown }>(
     (resolve) => {
       child.on('error', (error) => resolve({ error }));
       child.on('close', (code, signal) => resolve({ code, signal }));
     },
   );
+  settle();
   if ('error' in ended) {
     throw usageError('PROGRAM_NOT_FOUND', 'a program of the recipe cannot be started', {
       facts: [

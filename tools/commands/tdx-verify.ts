@@ -18,6 +18,7 @@ import { replayRuntime } from '../tdx/runtime-events.ts';
 import { openBundle, readSmallFile } from './bundle-files.ts';
 import type { Command, Io, OptionValues } from './command.ts';
 import { resolvePath } from './files.ts';
+import { inFile } from './in-file.ts';
 import { flagOption, requiredText, textOption } from './options.ts';
 import {
   ACPI_OPTIONS,
@@ -164,12 +165,10 @@ const DOCUMENT_LIMIT_BYTES = QUOTE_LIMIT_BYTES + EVENT_LOG_LIMIT_BYTES;
 
 /** What is given as a file of its own beats what came with the quote. */
 function readInput(options: OptionValues, io: Io): Input {
-  const bytes = readSmallFile(
-    resolvePath(io, requiredText(options, 'quote')),
-    DOCUMENT_LIMIT_BYTES,
-    'the quote',
+  const path = requiredText(options, 'quote');
+  const document = inFile(path, () =>
+    quoteDocument(readSmallFile(resolvePath(io, path), DOCUMENT_LIMIT_BYTES, 'the quote')),
   );
-  const document = quoteDocument(bytes);
   const logPath = textOption(options, 'eventLog');
   const logBytes =
     logPath === undefined
@@ -177,16 +176,16 @@ function readInput(options: OptionValues, io: Io): Input {
       : readSmallFile(resolvePath(io, logPath), EVENT_LOG_LIMIT_BYTES, 'the event log');
   const config =
     vmConfigOption(options, io) ??
-    (document.vmConfig === undefined ? undefined : readVmConfig(document.vmConfig));
+    inFile(path, () => (document.vmConfig === undefined ? undefined : readVmConfig(document.vmConfig)));
   if (config === undefined) {
     throw usageError('OPTION_MISSING', '--vm-config is required: the quote comes without one', {
       mend: 'give the VmConfig that the VMM persisted',
     });
   }
   return {
-    quote: readQuote(document.quote),
+    quote: inFile(path, () => readQuote(document.quote)),
     config,
-    log: logBytes === undefined ? undefined : readEventLog(logBytes),
+    log: inFile(logPath ?? path, () => (logBytes === undefined ? undefined : readEventLog(logBytes))),
   };
 }
 

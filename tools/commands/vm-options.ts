@@ -4,6 +4,7 @@ import { usageError } from '../errors.ts';
 import { choiceOption, readSmallFile } from './bundle-files.ts';
 import type { Io, OptionSpec, OptionValues } from './command.ts';
 import { resolvePath } from './files.ts';
+import { inFile } from './in-file.ts';
 import { flagOption, optionFlag, parseDecimal, textOption } from './options.ts';
 
 const SHARE_MODES = ['9p', 'vvfat', 'vhd'] as const;
@@ -104,7 +105,9 @@ function onOff(options: OptionValues, name: string): boolean | undefined {
 export function vmConfigOption(options: OptionValues, io: Io): VmConfig | undefined {
   const path = textOption(options, 'vmConfig');
   if (path === undefined) return undefined;
-  return readVmConfig(readSmallFile(resolvePath(io, path), JSON_LIMIT_BYTES, 'the VmConfig'));
+  return inFile(path, () =>
+    readVmConfig(readSmallFile(resolvePath(io, path), JSON_LIMIT_BYTES, 'the VmConfig')),
+  );
 }
 
 /** A VmConfig from `--vm-config`, or else from the options of a shape. @throws CvmError usage OPTION_CONTRADICTION */

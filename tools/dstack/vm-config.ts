@@ -141,6 +141,7 @@ class Fields {
         ['expected', `a ${type}`],
         ['found', jsonKind(value)],
       ],
+      mend: `write a ${type}, or leave ${key} out for its default`,
     });
   }
 

@@ -26,34 +26,43 @@ export function requireArchiveName(name: string): Uint8Array {
 }
 
 /**
- * Where an entry goes below the folder that it is unpacked into. As in upstream's reader a leading `/` is the root of the
- * archive and `..` may go up as far as that root, never above.
+ * Where a name leads below the root of an archive: relative, `/` between parts. As in upstream's reader a leading `/` is
+ * that root and `..` may go up as far as it, never above.
+ */
+export function placeOfName(name: string): { readonly path: string } | 'climbs' | 'no file' {
+  const parts: string[] = [];
+  for (const part of name.split('/')) {
+    if (part === '' || part === '.') continue;
+    if (part !== '..') parts.push(part);
+    else if (parts.pop() === undefined) return 'climbs';
+  }
+  const isFile = parts.length > 0 && parts.length <= DEPTH_MAX && !/(^|\/)\.{0,2}$/.test(name);
+  return isFile ? { path: parts.join('/') } : 'no file';
+}
+
+/**
+ * Where an entry goes below the folder that it is unpacked into.
  *
  * @param at byte offset of the entry, for the error
  * @throws CvmError format PACKIT_NAME_CLIMBS | PACKIT_NAME
  */
 export function unpackPath(name: string, at: number): string {
   requireArchiveName(name);
-  const parts: string[] = [];
-  for (const part of name.split('/')) {
-    if (part === '' || part === '.') continue;
-    if (part !== '..') {
-      parts.push(part);
-    } else if (parts.pop() === undefined) {
-      throw formatError(
-        'PACKIT_NAME_CLIMBS',
-        'an archive names a file outside the folder it is unpacked into',
-        {
-          facts: [
-            ['at', at],
-            ['name', name.slice(0, 200)],
-          ],
-          mend: 'do not trust this archive; packit pack makes none like it',
-        },
-      );
-    }
+  const place = placeOfName(name);
+  if (place === 'climbs') {
+    throw formatError(
+      'PACKIT_NAME_CLIMBS',
+      'an archive names a file outside the folder it is unpacked into',
+      {
+        facts: [
+          ['at', at],
+          ['name', name.slice(0, 200)],
+        ],
+        mend: 'do not trust this archive; packit pack makes none like it',
+      },
+    );
   }
-  if (parts.length > 0 && parts.length <= DEPTH_MAX && !/(^|\/)\.{0,2}$/.test(name)) return parts.join('/');
+  if (place !== 'no file') return place.path;
   throw formatError('PACKIT_NAME', 'an archive holds a name that no file can have', {
     facts: [
       ['at', at],

@@ -1,12 +1,13 @@
 /* eslint-disable @typescript-eslint/no-unsafe-member-access -- recipes are changed as free-form JSON */
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { command as assemble } from '../../../tools/commands/coconut-assemble.ts';
 import { command as build } from '../../../tools/commands/coconut-build.ts';
 import { command as check } from '../../../tools/commands/coconut-check.ts';
 import { command as plan } from '../../../tools/commands/coconut-plan.ts';
 import type { Command, Io, OptionValues } from '../../../tools/commands/command.ts';
+import { onPendingFiles, removePendingFiles } from '../../../tools/commands/pending-files.ts';
 import { BLDR_KERNEL, LOADER, ovmf, STAGE1, STAGE2_KERNEL } from '../../support/coconut-parts.ts';
 import { expectCvmRejection } from '../../support/errors.ts';
 import { allTargetsRecipe, bldrRecipe, qemuRecipe, type Json } from '../../support/recipes.ts';
@@ -257,7 +258,7 @@ describe('coconut build runs programs', () => {
       isTerminal: false,
     };
     const error = await expectCvmRejection(
-      async () => build.run([recipe(qemuRecipe())], { output: 'bin' }, io),
+      async () => build.run([recipe(allTargetsRecipe())], { output: 'bin' }, io),
       'PROGRAM_FAILED',
       'usage',
     );
@@ -281,6 +282,25 @@ describe('coconut build runs programs', () => {
       'usage',
     );
     expect(Object.fromEntries(error.facts)['component']).toBe('svsm');
+  });
+
+  test('what ends the build ends the program that it waits for', async () => {
+    const counts: number[] = [];
+    onPendingFiles((count) => void counts.push(count));
+    const env = programs({ cargo: 'exec sleep 100' });
+    const built = expectCvmRejection(
+      async () => run(build, [recipe(allTargetsRecipe())], {}, env),
+      'PROGRAM_FAILED',
+      'usage',
+    );
+    await vi.waitFor(() => {
+      expect(existsSync(at('log'))).toBe(true);
+    });
+    expect(counts).toEqual([1]);
+    removePendingFiles();
+    expect(Object.fromEntries((await built).facts)['ended by']).toBe('SIGTERM');
+    expect(counts).toEqual([1, 0]);
+    onPendingFiles(() => undefined);
   });
 
   test('all recipes are looked at before anything runs', async () => {
@@ -307,6 +327,52 @@ describe('coconut build runs programs', () => {
     const { err } = await run(build, [recipe(json)], {}, programs(), true);
     expect(err).toContain('[1/9] building svsm');
     expect(err.endsWith('\r\u001b[K')).toBe(true);
+  });
+
+  test('on a terminal, what a program says and what is warned of stands on lines of its own', async () => {
+    const cleared = '\r\u001b[K';
+    const verbose = await run(build, [recipe(qemuRecipe())], { verbose: true }, programs(), true);
+    expect(verbose.err).toContain(`building tdx-stage1${cleared}make bin/stage1-trampoline V=2\n`);
+    const { err } = await run(build, [recipe(qemuRecipe())], {}, programs(), true);
+    expect(err).toMatch(/^warning: .*FW_FILE/);
+    expect(err.indexOf('warning')).toBe(err.lastIndexOf('warning'));
+    let failed = '';
+    const io: Io = {
+      out: () => undefined,
+      err: (text) => void (failed += text),
+      cwd: folder,
+      env: programs({ make: 'echo no rule; exit 3' }),
+      isTerminal: true,
+    };
+    await expectCvmRejection(
+      async () => build.run([recipe(allTargetsRecipe())], { output: 'bin' }, io),
+      'PROGRAM_FAILED',
+      'usage',
+    );
+    expect(failed.endsWith(`building tdx-stage1${cleared}no rule\n`)).toBe(true);
+  });
+
+  test('firmware that must be there already is looked at before anything runs', async () => {
+    const missing = { ...programs(), FW_FILE: 'nowhere.fd' };
+    const name = recipe(qemuRecipe());
+    await expectCvmRejection(() => run(build, [name], {}, missing), 'FILE_NOT_FOUND', 'usage');
+    await expectCvmRejection(
+      () => run(build, [name], { firmware: 'nowhere.fd' }, programs()),
+      'FILE_NOT_FOUND',
+      'usage',
+    );
+    expect(existsSync(at('log'))).toBe(false);
+    // What a component makes on its way may be the firmware.
+    const json = qemuRecipe();
+    json.firmware = { file: 'made.fd' };
+    put('OVMF.fd', ovmf());
+    await run(
+      build,
+      [recipe(json)],
+      {},
+      programs({ make: 'head -c 4096 /dev/zero > $1; cp OVMF.fd made.fd' }),
+    );
+    expect(existsSync(at('made.fd'))).toBe(true);
   });
 });
 
@@ -410,7 +476,8 @@ describe('coconut assemble', () => {
     parts();
     const json = qemuRecipe();
     change(json);
-    await expectCvmRejection(() => run(assemble, [recipe(json)], options), code);
+    const error = await expectCvmRejection(() => run(assemble, [recipe(json)], options), code);
+    if (/^(COMPONENT|FIRMWARE)_/.test(code)) expect(Object.fromEntries(error.facts)['recipe']).toBe('r.json');
     expect(existsSync(at('bin'))).toBe(false);
   });
 

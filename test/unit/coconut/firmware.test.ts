@@ -60,6 +60,28 @@ describe('OVMF', () => {
     ]);
   });
 
+  test('the end of a real build for SVSM guests, at the size of the build', () => {
+    const bytes = new Uint8Array(3_653_632).fill(0xff);
+    const suffix = readFileSync(new URL('../../vectors/coconut/svsm_ovmf_suffix.bin', import.meta.url));
+    bytes.set(suffix, bytes.length - suffix.length);
+    for (const generation of ['stage2', 'bldr'] as const) {
+      const { info, pages } = readOvmf(bytes, generation);
+      expect(info).toMatchObject({
+        start: 0xffc8_4000,
+        sizeBytes: 0x37_c000,
+        secrets: 0x80d000,
+        cpuid: 0x80e000,
+        caa: 0x80f000,
+        prevalidated: [
+          { base: 0x800000, sizeBytes: 0x9000 },
+          { base: 0x80a000, sizeBytes: 0x3000 },
+          { base: 0x810000, sizeBytes: 0x10000 },
+        ],
+      });
+      expect(pages.length).toBe(892);
+    }
+  });
+
   test('lies below 4 GiB, is for snp and native, and says what it wants', () => {
     const { info, pages, vtom } = readOvmf(ovmf(), 'stage2');
     expect(info).toEqual({

@@ -5,7 +5,9 @@ import { buildImage } from '../../../tools/coconut/build-image.ts';
 import { cpuidPage } from '../../../tools/coconut/cpuid-page.ts';
 import type { ImageOptions, ImageParts } from '../../../tools/coconut/image-input.ts';
 import { sipiStub } from '../../../tools/coconut/sipi-stub.ts';
-import { headersOfKind } from '../../../tools/igvm/model.ts';
+import { measureIgvm, type MeasureOptions } from '../../../tools/igvm/measure.ts';
+import { headersOfKind, type IgvmFile } from '../../../tools/igvm/model.ts';
+import { readIgvm } from '../../../tools/igvm/reader.ts';
 import { writeIgvm } from '../../../tools/igvm/writer.ts';
 import {
   BLDR_KERNEL,
@@ -93,6 +95,79 @@ describe('images are those of igvmbuilder to the last byte', () => {
     const bytes = writeIgvm(buildImage(options, given));
     expect(bytes.length).toBe(size);
     expect(sha256(bytes)).toBe(digest);
+  });
+});
+
+describe('what the images measure', () => {
+  const qemu = (): IgvmFile => buildImage(stage2Options({ platforms: ['snp', 'tdp', 'native'] }), STAGE2_ALL);
+  const hyperV = (): IgvmFile =>
+    buildImage(stage2Options({ hypervisor: 'hyper-v', platforms: ['snp', 'tdp', 'vsm'], comport: '3' }), {
+      ...STAGE2_ALL,
+      firmware: undefined,
+    });
+  const rows: readonly (readonly [string, () => IgvmFile, MeasureOptions, string])[] = [
+    [
+      'stage2, qemu: SEV-SNP',
+      qemu,
+      { platform: 'sev-snp' },
+      '7DFD380F82C683C6258ABB5B70FCC948F2BBD848FFF410AD66C9B97DEEBF310F6AD999E75269438F89FA6A59B259CD92',
+    ],
+    [
+      'stage2, qemu: MRTD',
+      qemu,
+      { platform: 'tdx' },
+      '827F158EFF66A9C185BBE69A282C28CA7593AB41843C3A0163A8F41C1349F75D29FCFF275E0E84FBD2FC4E04C5DD5A23',
+    ],
+    [
+      'stage2, vanadium: SEV-SNP with native zeroes',
+      () => buildImage(stage2Options({ hypervisor: 'vanadium', platforms: ['snp', 'tdp'] }), STAGE2_ALL),
+      { platform: 'sev-snp', nativeZero: true },
+      'F892EBA5F2BD9241F764F602A71B8A3D4F3888839140D430A8C1850CFE14B4D266ED8B9CB0940AD7B8B632E693ADB3FC',
+    ],
+    [
+      'stage2, hyper-v: SEV-SNP',
+      hyperV,
+      { platform: 'sev-snp' },
+      'FD95FFD036A385354A0E5177C7DB4A0E1C09F39E64AEE5D29FD17CF94C6F1D57C7CE04F36543FBBF62B86EB3D5B91DB8',
+    ],
+    [
+      'stage2, hyper-v: MRTD',
+      hyperV,
+      { platform: 'tdx' },
+      'B24F43A05FC1E84CCA533737493AFC994BC21C8EC9F16B92A4C2BEA0525DAED2B3BB51A0A8C3240D8C8D4B13C2800A2F',
+    ],
+    [
+      'stage2, hyper-v: VBS boot digest',
+      hyperV,
+      { platform: 'vbs' },
+      'EE0FE702C698AAEDAFB230D31DB20FB7C74AA5CD98ACEC9DCA86764ABCE2080A',
+    ],
+    [
+      'stage2, kernel and stage2 alone: SEV-SNP',
+      () => buildImage(stage2Options(), parts({ kernel: STAGE2_KERNEL, loader: LOADER })),
+      { platform: 'sev-snp' },
+      'DB08896192A6D1265891C60ECA9F76B478D02986EB2DB737EEEFC1027BB518576E1AD2DC4BB20D3652C30415E2FD9E53',
+    ],
+    [
+      'bldr, qemu: SEV-SNP',
+      () => buildImage(bldrOptions({ platforms: ['snp', 'tdp', 'native'] }), BLDR_ALL),
+      { platform: 'sev-snp' },
+      '9DC009B4E7C99F770CD74433EB5BB6C3E1CBB5AEEC87B7D6F3A0A1EE199B29FD852B26614E969848BD1A0002197F7FB4',
+    ],
+    [
+      'bldr, hyper-v: SEV-SNP',
+      () =>
+        buildImage(
+          bldrOptions({ hypervisor: 'hyper-v', platforms: ['snp', 'tdp', 'vsm'], comport: '3' }),
+          BLDR_ALL,
+        ),
+      { platform: 'sev-snp' },
+      'DD0F0236803A8DDFC70B688E393914F6DE84A429321D3CB874E4FC42583EB333E14B673774EED2090E2A825FBD6718C7',
+    ],
+  ];
+  test.each(rows)('%s', (_, build, options, digest) => {
+    const file = readIgvm(writeIgvm(build()));
+    expect(bytesToHex(measureIgvm(file, options).digest).toUpperCase()).toBe(digest);
   });
 });
 

@@ -138,10 +138,22 @@ const REFUSALS: readonly (readonly [string, Change, string, string, string])[] =
     'program',
   ],
   ['a number as comport', (j) => (j.igvm.qemu.comport = 3), 'RECIPE_TYPE', '$.igvm.qemu.comport', '"3"'],
-  ['no stage2', (j) => delete j.kernel.stage2 && (j.kernel.stage3 = {}), 'LAYOUT_NEEDED', '', '--layout'],
+  [
+    'no stage2',
+    (j) => delete j.kernel.stage2 && (j.kernel.stage3 = {}),
+    'LAYOUT_NEEDED',
+    '$.kernel',
+    '--layout',
+  ],
   ['no svsm', (j) => delete j.kernel.svsm, 'RECIPE_COMPONENT_MISSING', '$.kernel.svsm', 'add "svsm"'],
   // The rest.
-  ['comport 5', (j) => (j.igvm.qemu.comport = '5'), 'RECIPE_COMPORT', '$.igvm.qemu.comport', 'write'],
+  [
+    'comport 5',
+    (j) => (j.igvm.qemu.comport = '5'),
+    'RECIPE_COMPORT',
+    '$.igvm.qemu.comport',
+    'write one of the known words',
+  ],
   [
     'an unknown key',
     (j) => (j.igvm.qemu.platfroms = []),
@@ -158,7 +170,7 @@ const REFUSALS: readonly (readonly [string, Change, string, string, string])[] =
     'features',
   ],
   ['an unknown key of fs', (j) => (j.fs.module = {}), 'RECIPE_KEY_UNKNOWN', '$.fs.module', 'modules'],
-  ['two generations', (j) => (j.kernel.bldr = {}), 'LAYOUT_NEEDED', '', '--layout'],
+  ['two generations', (j) => (j.kernel.bldr = {}), 'LAYOUT_NEEDED', '$.kernel', '--layout'],
   [
     'no snp',
     (j) => (j.igvm.qemu.platforms = ['tdp']),
@@ -193,6 +205,13 @@ const REFUSALS: readonly (readonly [string, Change, string, string, string])[] =
     'RECIPE_POLICY',
     '$.igvm.qemu.policy',
     '0x30000',
+  ],
+  [
+    'a policy that is a number, which quotes alone would make another',
+    (j) => (j.igvm.qemu.policy = 196608),
+    'RECIPE_TYPE',
+    '$.igvm.qemu.policy',
+    'in hex',
   ],
   [
     'a policy of 65 bits',
@@ -329,7 +348,7 @@ describe('refusals name the file, the JSON path and the mend', () => {
     const error = expectCvmError(() => check(json), code);
     const facts = Object.fromEntries(error.facts);
     expect(facts['recipe']).toBe('r.json');
-    if (path !== '') expect(`${facts['at']}`.replace(/ \(line.*$/, '')).toBe(path);
+    expect(`${facts['at']}`.replace(/ \(line.*$/, '')).toBe(path);
     expect(error.mend).toContain(mend);
     expect(error.message).not.toBe('');
   });
@@ -378,18 +397,24 @@ describe('refusals name the file, the JSON path and the mend', () => {
 
 describe('JSON', () => {
   const refusals: readonly (readonly [string, string, string, string])[] = [
-    ['nothing', '', 'JSON_SYNTAX', 'line 1 column 1'],
-    ['a comma too many', '{\n "a": 1,\n}', 'JSON_SYNTAX', 'line 3 column 1'],
-    ['a comment', '{ // x\n}', 'JSON_SYNTAX', 'line 1 column 3'],
-    ['a missing bracket', '[1', 'JSON_SYNTAX', 'line 1 column 3'],
-    ['something behind', '{} {}', 'JSON_SYNTAX', 'line 1 column 4'],
-    ['a raw line break in a string', '"a\nb"', 'JSON_SYNTAX', 'line 1 column 3'],
-    ['a bad escape', '"\\x41"', 'JSON_SYNTAX', 'line 1 column 2'],
-    ['a short escape', '"\\u12"', 'JSON_SYNTAX', 'line 1 column 2'],
-    ['a leading zero', '01', 'JSON_SYNTAX', 'line 1 column 2'],
-    ['NaN', 'NaN', 'JSON_SYNTAX', 'line 1 column 1'],
-    ['a byte order mark', '\ufeff{}', 'JSON_SYNTAX', 'line 1 column 1'],
-    ['depth', '['.repeat(70), 'JSON_DEPTH', 'line 1 column 65'],
+    ['nothing', '', 'JSON_SYNTAX', '$ (line 1 column 1)'],
+    ['a comma too many', '{\n "a": 1,\n}', 'JSON_SYNTAX', '$ (line 3 column 1)'],
+    ['a comment', '{ // x\n}', 'JSON_SYNTAX', '$ (line 1 column 3)'],
+    ['a missing bracket', '[1', 'JSON_SYNTAX', '$ (line 1 column 3)'],
+    [
+      'a missing value',
+      '{"igvm": {"hyper-v": [1, ]}}',
+      'JSON_SYNTAX',
+      '$.igvm["hyper-v"][1] (line 1 column 26)',
+    ],
+    ['something behind', '{} {}', 'JSON_SYNTAX', '$ (line 1 column 4)'],
+    ['a raw line break in a string', '"a\nb"', 'JSON_SYNTAX', '$ (line 1 column 3)'],
+    ['a bad escape', '"\\x41"', 'JSON_SYNTAX', '$ (line 1 column 2)'],
+    ['a short escape', '"\\u12"', 'JSON_SYNTAX', '$ (line 1 column 2)'],
+    ['a leading zero', '01', 'JSON_SYNTAX', '$ (line 1 column 2)'],
+    ['NaN', 'NaN', 'JSON_SYNTAX', '$ (line 1 column 1)'],
+    ['a byte order mark', '\ufeff{}', 'JSON_SYNTAX', '$ (line 1 column 1)'],
+    ['depth', '['.repeat(70), 'JSON_DEPTH', `$${'[0]'.repeat(64)} (line 1 column 65)`],
   ];
   test.each(refusals)('%s', (_, text, code, at) => {
     const error = expectCvmError(() => parseRecipe(utf8Bytes(text), 'r.json'), code, 'format');
@@ -397,9 +422,10 @@ describe('JSON', () => {
   });
 
   test('one key twice', () => {
-    const error = expectCvmError(() => check('{"fs": {},\n "fs": {}}'), 'JSON_KEY_TWICE');
+    const error = expectCvmError(() => check('{"fs": {"a": {},\n "a": {}}}'), 'JSON_KEY_TWICE');
     expect(Object.fromEntries(error.facts)).toMatchObject({
-      first: 'line 1 column 2',
+      path: '$.fs.a',
+      first: 'line 1 column 9',
       again: 'line 2 column 2',
     });
   });

@@ -46,6 +46,16 @@ test('files by name make the same archive as a folder', async () => {
   expect(readFileSync(at('f1')).equals(readFileSync(at('f2')))).toBe(true);
 });
 
+test('a name by hand is a place below the root, as a packed folder would name it', async () => {
+  writeFileSync(at('one'), '1');
+  writeFileSync(at('two'), '2');
+  await runCommand(pack, folder, [], { file: ['/b//init=one', './a/../a=two'], output: 'g1' });
+  await runCommand(pack, folder, [], { file: ['b/init=one', 'a=two'], output: 'g2' });
+  expect(readFileSync(at('g1')).equals(readFileSync(at('g2')))).toBe(true);
+  await runCommand(unpack, folder, ['g1'], { output: 'g' });
+  expect(readFileSync(at('g/b/init'), 'utf8')).toBe('1');
+});
+
 describe('refusals leave nothing behind', () => {
   test.each([
     ['a name above the folder', ['ok', '../evil'], 'PACKIT_NAME_CLIMBS'],
@@ -83,6 +93,16 @@ describe('refusals leave nothing behind', () => {
     await expectCvmRejection(() => run({ file: ['x'] }), 'OPTION_FILE', 'usage');
     writeFileSync(at('one'), '');
     await expectCvmRejection(() => run({ file: ['a=one', 'a=one'] }), 'OPTION_FILE', 'usage');
+    for (const file of ['../evil=one', 'a/../../evil=one', '/=one', 'a/=one', '=one']) {
+      await expectCvmRejection(() => run({ file: [file] }), 'OPTION_FILE', 'usage');
+    }
+    for (const files of [
+      ['/a=one', 'a=one'],
+      ['a=one', 'a/b=one'],
+      ['a/b/c=one', 'a.b=one', 'a=one'],
+    ]) {
+      await expectCvmRejection(() => run({ file: files }), 'OPTION_FILE', 'usage');
+    }
     mkdirSync(at('loop'));
     symlinkSync('.', at('loop/self'));
     const error = await expectCvmRejection(() => run({ input: 'loop' }), 'FILE_ACCESS', 'usage');

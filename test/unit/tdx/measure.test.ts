@@ -127,6 +127,28 @@ test('the variable store is hashed from the firmware', () => {
   expect(measured.notes.join()).toContain('variable store');
 });
 
+/** An empty variable store of edk2: volume, variables, the work area of fault-tolerant writes; the rest is erased flash. */
+function emptyVariableStore(): Uint8Array {
+  const hex = (text: string): Uint8Array => hexToBytes(text.replaceAll(' ', ''));
+  const store = new Uint8Array(0x84000).fill(0xff);
+  store.fill(0, 0, 16);
+  store.set(
+    hex('8d2bf1ff96768b4ca9852747075b4f50 0040080000000000 5f465648 fffe0400 4800 afb8 0000 00 02'),
+    16,
+  );
+  store.set(hex('84000000 00100000 0000000000000000'), 0x38);
+  store.set(hex('782cf3aa7b949a43a1802e144ec37792 b8ff0300 5a fe 0000 00000000'), 0x48);
+  store.set(hex('2b29589e687c7d49a0ce6500fd9f1b95 2caf2c64feffffff e00f000000000000'), 0x41000);
+  return store;
+}
+
+test('the empty variable store of dstack images has the digest that is known of it', () => {
+  expect(sha384(emptyVariableStore())).toBe(EMPTY_CFV_SHA384);
+  expect(EMPTY_CFV_SHA384).toBe(
+    '344bc51c980ba621aaa00da3ed7436f7d6e549197dfe699515dfa2c6583d95e6412af21c097d473155875ffd561d6790',
+  );
+});
+
 test('witness and HOB', () => {
   expect(bytesToHex(tdHobWitness(standard))).toBe('80100904000609020b021010');
   expect(sha384(tdHob(parseTdvf(tdvf1()), 2 * GIB))).toBe(

@@ -301,6 +301,23 @@ describe('one named error for', () => {
     await failure({ quote: 'good/quote', vmConfig: 'odd.json' }, code);
   });
 
+  test('each names the file that it is about', async () => {
+    const named = async (options: OptionValues, code: string): Promise<unknown> =>
+      Object.fromEntries((await failure({ quote: 'good/quote', ...options }, code)).facts)['file'];
+    for (const name of ['json', 'short']) writeFileSync(join(home, name), name === 'json' ? '{' : '\x04');
+    writeFileSync(join(home, 'typed.json'), JSON.stringify({ ...CONFIG, cpu_count: '2' }));
+    writeFileSync(
+      join(home, 'whole.json'),
+      JSON.stringify({ quote: readFileSync(join(home, 'good/quote')).toString('hex'), event_log: '{}' }),
+    );
+    expect(await named({ quote: 'json' }, 'JSON_INVALID')).toBe('json');
+    expect(await named({ quote: 'short' }, 'QUOTE_TRUNCATED')).toBe('short');
+    expect(await named({ vmConfig: 'json' }, 'JSON_INVALID')).toBe('json');
+    expect(await named({ vmConfig: 'typed.json' }, 'VM_CONFIG_TYPE')).toBe('typed.json');
+    expect(await named({ eventLog: 'json' }, 'JSON_INVALID')).toBe('json');
+    expect(await named({ quote: 'whole.json' }, 'EVENT_LOG_SHAPE')).toBe('whole.json');
+  });
+
   test('a call that is wrong', async () => {
     await expectCvmRejection(
       () => run(verify, { bundle: 'image', quote: 'good/quote' }),
