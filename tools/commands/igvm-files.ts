@@ -11,8 +11,6 @@ import { DigestsAhead, isWorthAThread } from './digests-ahead.ts';
 import { openFile, resolvePath } from './files.ts';
 import { inFile } from './in-file.ts';
 
-export { inFile };
-
 /**
  * Reads an IGVM file; errors name it. What is no such file is refused before the rest is read.
  *

@@ -7,6 +7,7 @@ import { checkKvm } from '../igvm/kvm-check.ts';
 import { hasPlatform, platformMask } from '../igvm/measured-file.ts';
 import {
   measureIgvm,
+  DIGEST_BYTES,
   MEASURED_PLATFORMS,
   type IgvmMeasurement,
   type MeasuredPlatform,
@@ -15,8 +16,9 @@ import {
 import type { IgvmFile } from '../igvm/model.ts';
 import type { Command, Io, OptionValues } from './command.ts';
 import { requireDistinctOutputs, resolvePath, writeFileWhole } from './files.ts';
-import { inFile, readSmallFile, withIgvm, withMeasuredPages } from './igvm-files.ts';
+import { readSmallFile, withIgvm, withMeasuredPages } from './igvm-files.ts';
 import { compatOption, MEASURE_OPTIONS, peerExitCode, platformOption } from './igvm-options.ts';
+import { inFile } from './in-file.ts';
 import { flagOption, textOption } from './options.ts';
 
 /** As wide as igvmmeasure's. */
@@ -55,7 +57,7 @@ export const command: Command = {
     requireOneForm(options);
     const outputs = ['digestOutput', 'jsonOutput', 'explainOutput'].map((name) => textOption(options, name));
     requireDistinctOutputs(io, ...outputs);
-    const expected = expectedDigest(io, options);
+    const expected = expectedDigest(io, options, DIGEST_BYTES[platformOption(options)]);
     const way = {
       platform: platformOption(options),
       nativeZero: flagOption(options, 'nativeZero'),
@@ -111,18 +113,22 @@ function requireOneForm(options: OptionValues): void {
   });
 }
 
-/** @throws CvmError usage OPTION_CONFLICT; format HEX_INVALID | TEXT_NOT_UTF8 | FILE_TOO_LARGE */
-function expectedDigest(io: Pick<Io, 'cwd'>, options: OptionValues): Uint8Array | undefined {
+/** @throws CvmError usage OPTION_CONFLICT; format HEX_INVALID | HEX_LENGTH | TEXT_NOT_UTF8 | FILE_TOO_LARGE */
+function expectedDigest(
+  io: Pick<Io, 'cwd'>,
+  options: OptionValues,
+  lengthBytes: number,
+): Uint8Array | undefined {
   const text = textOption(options, 'expect');
   const path = textOption(options, 'expectFile');
   if (text !== undefined && path !== undefined)
     throw usageError('OPTION_CONFLICT', '--expect stands with --expect-file', {
       mend: 'leave one of them out',
     });
-  if (text !== undefined) return hexToBytes(text, '--expect');
+  if (text !== undefined) return hexToBytes(text, '--expect', lengthBytes);
   if (path === undefined) return undefined;
   return inFile(path, () =>
-    hexToBytes(utf8FromBytes(readSmallFile(io, path, EXPECT_LIMIT_BYTES)).trim(), 'the digest'),
+    hexToBytes(utf8FromBytes(readSmallFile(io, path, EXPECT_LIMIT_BYTES)).trim(), 'the digest', lengthBytes),
   );
 }
 

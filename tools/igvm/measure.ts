@@ -21,6 +21,15 @@ export const MEASURED_PLATFORMS = {
 } as const satisfies Readonly<Record<string, PlatformName>>;
 export type MeasuredPlatform = keyof typeof MEASURED_PLATFORMS;
 
+/** Lengths of the digests: SHA-384, or SHA-256. */
+export const DIGEST_BYTES = {
+  sev: 32,
+  'sev-es': 32,
+  'sev-snp': 48,
+  tdx: 48,
+  vbs: 32,
+} as const satisfies Readonly<Record<MeasuredPlatform, number>>;
+
 export interface MeasureOptions {
   readonly platform: MeasuredPlatform;
   /** SEV-SNP only: see {@link measureSnp}. */

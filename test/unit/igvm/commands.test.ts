@@ -103,7 +103,7 @@ describe('igvm measure', () => {
 
   test('prints nothing when it is told so, and still fails', async () => {
     expect(await run(['a.igvm'], { quiet: true, digestOutput: 'd' })).toEqual({ code: 0, out: '', err: '' });
-    await expectCvmRejection(() => run(['a.igvm'], { quiet: true, expect: '00' }), 'IGVM_DIGEST');
+    await expectCvmRejection(() => run(['a.igvm'], { quiet: true, expect: '00'.repeat(48) }), 'IGVM_DIGEST');
     await expectCvmRejection(() => run(['a.igvm'], { quiet: true, bare: true }), 'OPTION_CONFLICT');
   });
 
@@ -142,7 +142,7 @@ describe('igvm measure', () => {
       'C6313F5D3E7869269DF515B215C02721895EFA06D320139EE2ABD927527317055108E4071BDC3A860D38AEE387D4A39D';
     const other = await expectCvmRejection(() => run(['all.igvm'], { expect: compat }), 'IGVM_DIGEST');
     expect(other.nearest).toContain('--compat igvmmeasure');
-    const none = await expectCvmRejection(() => run(['a.igvm'], { expect: '00' }), 'IGVM_DIGEST');
+    const none = await expectCvmRejection(() => run(['a.igvm'], { expect: '00'.repeat(48) }), 'IGVM_DIGEST');
     expect(none.nearest).toBeUndefined();
   });
 
@@ -168,6 +168,8 @@ describe('igvm measure', () => {
     ['a platform that the file lacks', 'a.igvm', { platform: 'tdx' }, 'IGVM_PLATFORM_MISSING'],
     ['two forms', 'a.igvm', { bare: true, json: true }, 'OPTION_CONFLICT'],
     ['two expectations', 'a.igvm', { expect: '00', expectFile: 'x' }, 'OPTION_CONFLICT'],
+    ['a short digest', 'a.igvm', { expect: '00' }, 'HEX_LENGTH'],
+    ['a digest of another platform', 'a.igvm', { expect: '00'.repeat(32) }, 'HEX_LENGTH'],
     ['two outputs of one path', 'a.igvm', { digestOutput: 'x', jsonOutput: './x' }, 'OUTPUT_TWICE'],
     ['no file', 'none.igvm', {}, 'FILE_NOT_FOUND'],
     ['a folder', '.', {}, 'FILE_NOT_REGULAR'],
