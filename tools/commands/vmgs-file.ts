@@ -1,13 +1,13 @@
 /** Opening VMGS files, and bringing changes to them in an order that survives a power cut at any point. */
 import { randomBytes } from 'node:crypto';
-import { closeSync, fstatSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, fsyncSync, openSync, statSync, writeSync } from 'node:fs';
 import { CHUNK_BYTES, readAll, sliceSource, type ByteSource } from '../bytes/source.ts';
 import { usageError } from '../errors.ts';
 import { checkKey } from '../vmgs/cipher.ts';
 import { KEY_BYTES } from '../vmgs/header.ts';
 import type { StoreGeometry } from '../vmgs/layout.ts';
 import { randomSecrets, SEED_MAX_BYTES, seededSecrets, type Secrets } from '../vmgs/secrets.ts';
-import { isEncryptedStore, openStore, unlock, type Store } from '../vmgs/store.ts';
+import { hasZeroKeyDefect, isEncryptedStore, openStore, unlock, type Store } from '../vmgs/store.ts';
 import type { Change, Step } from '../vmgs/update.ts';
 import { readVhdFooter, VHD_SECTOR_BYTES, type VhdFooter } from '../vmgs/vhd.ts';
 import type { Io, OptionValues } from './command.ts';
@@ -59,8 +59,23 @@ export async function withStore<T>(
 ): Promise<T> {
   return withVmgsFile(io, args, options, (vmgs) => {
     const key = readKey(io, keyPathOf(options));
-    const store = openStore(vmgs.source, vmgs.geometry);
-    return use(key === undefined ? store : unlock(vmgs.source, store, key), vmgs);
+    const locked = openStore(vmgs.source, vmgs.geometry);
+    const store = key === undefined ? locked : unlock(vmgs.source, locked, key);
+    if (hasZeroKeyDefect(vmgs.source, store)) io.err(ZERO_KEY_WARNING);
+    return use(store, vmgs);
+  });
+}
+
+const ZERO_KEY_WARNING =
+  'warning: the tables of this store are encrypted with an all-zero key, and anybody can read its files: see cvm vmgs verify\n';
+
+/** Refuses to put what is read from a store in the store's place. @throws CvmError usage OUTPUT_IS_INPUT */
+export function requireOtherFile(vmgs: VmgsFile, path: string): void {
+  const [store, other] = [vmgs.path, path].map((name) => statSync(name, { throwIfNoEntry: false }));
+  if (other === undefined || store?.ino !== other.ino || store.dev !== other.dev) return;
+  throw usageError('OUTPUT_IS_INPUT', 'the output would take the place of the VMGS file', {
+    facts: [['path', path]],
+    mend: 'give the output a path of its own',
   });
 }
 
