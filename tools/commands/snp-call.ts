@@ -325,5 +325,5 @@ function integer(value: string, flag: string, bits: number, compat: boolean): bi
 }
 
 export function usage(message: string): CvmError {
-  return usageError('SNP_MEASURE_USAGE', message, { mend: 'run cvm snp measure --help' });
+  return usageError('SNP_MEASURE_USAGE', message, { mend: '--help lists all flags' });
 }

@@ -1,7 +1,7 @@
 import { hexToBytes } from '../bytes/hex.ts';
 import { readAll } from '../bytes/source.ts';
 import { utf8Bytes } from '../bytes/text.ts';
-import { usageError } from '../errors.ts';
+import { formatError, usageError } from '../errors.ts';
 import { LAUNCH_DIGEST_BYTES } from '../snp/gctx.ts';
 import { VCPU_LIMIT } from '../snp/launch-digest.ts';
 import type { Io, OptionSpec, OptionValues } from './command.ts';
@@ -54,6 +54,15 @@ export function parseLaunchDigest(text: string, what: string): Uint8Array {
 export function parseBytes(text: string, what: string, lengthBytes: number): Uint8Array {
   const plain = text.trim();
   if (isBase64(plain, lengthBytes)) return new Uint8Array(Buffer.from(plain, 'base64'));
+  const otherBytes = Buffer.from(plain, 'base64').length;
+  if (/[g-zG-WYZ+/=]/.test(plain) && isBase64(plain, otherBytes)) {
+    throw formatError('HEX_LENGTH', `${what} has the wrong length`, {
+      facts: [
+        ['expected', `${lengthBytes} bytes`],
+        ['found', `${otherBytes} bytes as base64`],
+      ],
+    });
+  }
   return hexToBytes(plain.replace(/^0[xX]/, ''), what, lengthBytes);
 }
 
