@@ -13,7 +13,7 @@ import { readVhdFooter, VHD_SECTOR_BYTES, type VhdFooter } from '../vmgs/vhd.ts'
 import type { Io, OptionValues } from './command.ts';
 import { fileError, openFile, resolvePath, type OpenFile } from './files.ts';
 import { textOption } from './options.ts';
-import { filePathOf, keyPathOf, print, rawSectorBytes } from './vmgs-options.ts';
+import { filePathOf, keyPathOf, print, rawSectorBytes, sectorBytesOf } from './vmgs-options.ts';
 
 /** A VMGS file that is open for reading. */
 export interface VmgsFile {
@@ -37,10 +37,11 @@ export async function withVmgsFile<T>(
   options: OptionValues,
   use: (vmgs: VmgsFile) => T | Promise<T>,
 ): Promise<T> {
-  const raw = rawSectorBytes(options);
+  rawSectorBytes(options);
   const path = resolvePath(io, filePathOf(args, options));
   const file = openFile(path);
   try {
+    const raw = sectorBytesOf(options, file);
     const footer = raw === undefined ? readVhdFooter(file) : undefined;
     const storeBytes = footer?.currentBytes ?? file.sizeBytes;
     const geometry: StoreGeometry = { storeBytes, sectorBytes: raw ?? VHD_SECTOR_BYTES };

@@ -293,6 +293,24 @@ describe('files', () => {
     expect((await vmgs('verify', ['a'], { ...raw, strict: true })).code).toBe(0);
     expect(await refused('list', ['a'])).toEqual(['VHD_COOKIE', 1]);
   });
+
+  test.each([
+    ['VHD', {}],
+    ['512', { raw: true }],
+    ['4096', { raw: true, sectorSize: '4096' }],
+  ])('a store of sectors of %s shows its newest state, found without being told', async (_, made) => {
+    await vmgs('create', ['a'], { ...made, fileSize: '65536' });
+    const raw = 'raw' in made ? { raw: true } : {};
+    for (let id = 1; id < 4; id++) {
+      // The first write is the one that a single header cannot tell.
+      const options = { ...(id === 1 ? made : raw), fileId: `${id}`, dataPath: 'data' };
+      await vmgs('write', ['a'], options);
+      expect((await vmgs('dump', ['a'], { ...raw, fileId: `${id}`, rawStdout: true })).out).toBe(
+        'hello world',
+      );
+      expect((await vmgs('verify', ['a'], { ...raw, strict: true })).code).toBe(0);
+    }
+  });
 });
 
 describe('what cannot be opened', () => {
