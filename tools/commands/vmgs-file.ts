@@ -1,11 +1,12 @@
 /** Opening VMGS files, and bringing changes to them in an order that survives a power cut at any point. */
 import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync, fsyncSync, openSync, statSync, writeSync } from 'node:fs';
+import { equalBytes } from '../bytes/compare.ts';
 import { CHUNK_BYTES, readAll, sliceSource, type ByteSource } from '../bytes/source.ts';
 import { usageError } from '../errors.ts';
 import { checkKey } from '../vmgs/cipher.ts';
 import { KEY_BYTES } from '../vmgs/header.ts';
-import type { StoreGeometry } from '../vmgs/layout.ts';
+import { HEADER_AREA_BYTES, type StoreGeometry } from '../vmgs/layout.ts';
 import { randomSecrets, SEED_MAX_BYTES, seededSecrets, type Secrets } from '../vmgs/secrets.ts';
 import { hasZeroKeyDefect, isEncryptedStore, openStore, unlock, type Store } from '../vmgs/store.ts';
 import type { Change, Step } from '../vmgs/update.ts';
@@ -25,6 +26,8 @@ export interface VmgsFile {
   readonly geometry: StoreGeometry;
   /** Undefined for a raw store. */
   readonly footer: VhdFooter | undefined;
+  /** Both header blocks as they were when the file was opened. */
+  readonly headerArea: Uint8Array;
 }
 
 /**
@@ -45,7 +48,8 @@ export async function withVmgsFile<T>(
     const footer = raw === undefined ? readVhdFooter(file) : undefined;
     const storeBytes = footer?.currentBytes ?? file.sizeBytes;
     const geometry: StoreGeometry = { storeBytes, sectorBytes: raw ?? VHD_SECTOR_BYTES };
-    return await use({ path, file, source: sliceSource(file, 0, storeBytes), geometry, footer });
+    const source = sliceSource(file, 0, storeBytes);
+    return await use({ path, file, source, geometry, footer, headerArea: headerArea(source) });
   } finally {
     file.close();
   }
@@ -121,19 +125,30 @@ function readSmall(io: Io, path: string, limitBytes: number): Uint8Array {
   }
 }
 
+function headerArea(source: ByteSource): Uint8Array {
+  return source.read(0, Math.min(source.sizeBytes, HEADER_AREA_BYTES)).slice();
+}
+
 /**
  * Brings a change to the file: its writes and its flushes, in their order. A process or a machine that stops in between
  * leaves the old state or the new one.
  * @param changes all of them; nothing is written before the file is open
  * @throws CvmError usage FILE_ACCESS | FILE_CHANGED
  */
-export function applyChange({ path, file }: VmgsFile, ...changes: readonly Change[]): void {
+export function applyChange(
+  { path, file, source, headerArea: before }: VmgsFile,
+  ...changes: readonly Change[]
+): void {
   let handle: number | undefined;
   try {
     handle = openSync(path, 'r+');
     const { size } = fstatSync(handle);
-    if (size !== file.sizeBytes) {
-      throw usageError('FILE_CHANGED', 'the file changed while it was read', { facts: [['path', path]] });
+    // Two changes made from one state would take the same free blocks.
+    if (size !== file.sizeBytes || !equalBytes(before, headerArea(source))) {
+      throw usageError('FILE_CHANGED', 'the file changed while it was read', {
+        facts: [['path', path]],
+        mend: 'see who else writes it, and call again: one writer at a time',
+      });
     }
     for (const { steps } of changes) for (const step of steps) applyStep(handle, step);
   } catch (cause) {

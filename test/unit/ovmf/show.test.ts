@@ -9,7 +9,15 @@ import { command } from '../../../tools/commands/ovmf-show.ts';
 import { CvmError } from '../../../tools/errors.ts';
 import { reportFirmware, type FirmwareReport } from '../../../tools/ovmf/firmware-report.ts';
 import { expectCvmError, expectCvmRejection } from '../../support/errors.ts';
-import { buildFirmware, firmwareS, GUID, le32, S_ENTRIES, S_SECTIONS, svsmV } from '../../support/firmware.ts';
+import {
+  buildFirmware,
+  firmwareS,
+  GUID,
+  le32,
+  S_ENTRIES,
+  S_SECTIONS,
+  svsmV,
+} from '../../support/firmware.ts';
 import { runCommand, scratchFolder } from '../../support/run-command.ts';
 
 const TDX_GUID = 'e47a6535-984a-4798-865e-4685a7bf8ec2';
@@ -147,7 +155,9 @@ describe('what a file is that is no image', () => {
 test('what is missing is named without an article', () => {
   const { obstacles } = report(buildFirmware({ entries: [S_ENTRIES[0]], sections: S_SECTIONS }));
   expect(obstacles.snp?.text).toBe('the firmware has no SEV-ES reset block');
-  expect(obstacles.sevKernel?.text).toBe('the firmware has no place for kernel hashes (SEV hash table entry)');
+  expect(obstacles.sevKernel?.text).toBe(
+    'the firmware has no place for kernel hashes (SEV hash table entry)',
+  );
 });
 
 describe('TDX metadata', () => {

@@ -188,7 +188,7 @@ describe('a wrong call exits with 2', () => {
     [{ ...ONE, vmmType: 'qemu' }, "unknown VMM type 'qemu'"],
     [{ ...ONE, vcpuType: 'EPYC-v9' }, 'the vCPU type is not a known EPYC model'],
     [{ ...ONE, vcpus: 'two' }, "argument --vcpus: invalid int value: 'two'"],
-    [{ ...ONE, vcpus: '-1' }, "argument --vcpus: -1 is negative"],
+    [{ ...ONE, vcpus: '-1' }, 'argument --vcpus: -1 is negative'],
     [
       { vcpus: '1', vcpuFamily: '23', vcpuModel: '300', vcpuStepping: '2' },
       'argument --vcpu-model: 300 is above 255',

@@ -12,12 +12,15 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { sourceFromBytes } from '../../../tools/bytes/source.ts';
 import type { CommandEntry } from '../../../tools/commands/command.ts';
 import { COMMANDS } from '../../../tools/commands/table.ts';
+import { applyChange, withStore } from '../../../tools/commands/vmgs-file.ts';
 import { BUILD_COMMANDS } from '../../../tools/commands/build-table.ts';
 import { CvmError } from '../../../tools/errors.ts';
-import { addFirstKey } from '../../../tools/vmgs/update.ts';
+import { addFirstKey, writeFile } from '../../../tools/vmgs/update.ts';
 import { wrapVhd } from '../../../tools/vmgs/vhd.ts';
+import { expectCvmRejection } from '../../support/errors.ts';
 import { runCommand, scratchFolder, type Outcome } from '../../support/run-command.ts';
 import { Device, SECRETS } from '../../support/vmgs-device.ts';
 
@@ -282,6 +285,20 @@ describe('files', () => {
       expect((await vmgs(verb, ['a'])).code).toBe(0);
     expect((await vmgs('query-encryption', ['a'])).code).toBe(2);
     expect(sha256('a')).toBe(before);
+  });
+
+  test('another writer in between is noticed, and keeps what it wrote', async () => {
+    await vmgs('create', ['a'], { fileSize: '65536' });
+    const io = { cwd: folder, env: {}, isTerminal: false, out: () => undefined, err: () => undefined };
+    const late = withStore(io, ['a'], {}, async (store, file) => {
+      const content = sourceFromBytes(new Uint8Array(8));
+      const change = writeFile(store, { id: 4, content, encrypt: false });
+      await vmgs('write', ['a'], { fileId: '3', dataPath: 'data' });
+      applyChange(file, change);
+    });
+    await expectCvmRejection(() => late, 'FILE_CHANGED', 'usage');
+    expect((await vmgs('dump', ['a'], { fileId: '3', rawStdout: true })).out).toBe('hello world');
+    expect((await vmgs('verify', ['a'], { strict: true })).code).toBe(0);
   });
 
   test('a raw store of 4096-byte sectors', async () => {
