@@ -26,9 +26,10 @@ export const OUT_FILE_OPTION: OptionSpec = {
 export function parseCounts(text: string, what: string): number[] {
   const counts = text.split(',').flatMap((item) => {
     const [first = '', last = first, more] = item.split('-');
-    if (more !== undefined) throw listError(text, what);
+    if (more !== undefined || first === '' || last === '') throw listError(text, what);
     const from = parseDecimal(first, what, 1, VCPU_LIMIT);
-    const to = parseDecimal(last, what, from, VCPU_LIMIT);
+    const to = parseDecimal(last, what, 1, VCPU_LIMIT);
+    if (to < from) throw listError(text, what);
     return Array.from({ length: to - from + 1 }, (_, i) => from + i);
   });
   if (new Set(counts).size !== counts.length) throw listError(text, what);

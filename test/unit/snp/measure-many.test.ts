@@ -96,8 +96,8 @@ describe('many measurements at once', () => {
 
   test.each<[OptionValues, string]>([
     [{ vcpus: '1,1' }, '--vcpus is a list of counts and ranges'],
-    [{ vcpus: '1,' }, '--vcpus is not a decimal number in its range'],
-    [{ vcpus: '8-4' }, '--vcpus is not a decimal number in its range'],
+    [{ vcpus: '1,' }, '--vcpus is a list of counts and ranges'],
+    [{ vcpus: '8-4' }, '--vcpus is a list of counts and ranges'],
     [{ vcpus: '1-5000' }, '--vcpus is not a decimal number in its range'],
     [{ vcpus: '0-1' }, '--vcpus is not a decimal number in its range'],
     [{ vcpuType: 'EPYC,EPYC' }, '--vcpu-type names a model twice'],
