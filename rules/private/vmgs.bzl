@@ -75,7 +75,7 @@ _vmgs_image = rule(
         CVM_ATTRS,
         encryption_key = attr.label(
             allow_single_file = True,
-            doc = "The datastore key, 32 raw bytes: `files` are then encrypted. It becomes an action's input: what the build's cache may keep.",
+            doc = "The datastore key, 32 raw bytes: `files` are then encrypted, all but 18, the marker. It becomes an action's input: what the build's cache may keep.",
         ),
         files = attr.label_keyed_string_dict(
             allow_files = True,

@@ -6,6 +6,11 @@ export const GUID_BYTES = 16;
 
 const TEXT = /^([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})$/i;
 
+/** Whether a text is a GUID. */
+export function isGuid(text: string): boolean {
+  return TEXT.test(text);
+}
+
 /**
  * The 16 bytes of a GUID as UEFI and Microsoft structures store it: the first three groups little-endian, the last
  * two as written.

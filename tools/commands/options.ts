@@ -61,7 +61,7 @@ export function parseIntegerLiteral(text: string, what: string, bits: number): b
   const digits = /^(0[xX](_?[0-9a-fA-F])+|0[oO](_?[0-7])+|0[bB](_?[01])+|[1-9](_?[0-9])*|0(_?0)*)$/;
   const value = plain.length <= 100 && digits.test(plain) ? BigInt(plain.replaceAll('_', '')) : undefined;
   if (value !== undefined && value < 1n << BigInt(bits)) return value;
-  throw usageError('OPTION_NUMBER', `${what} is not an integer of ${bits} bits`, {
+  throw usageError('OPTION_NUMBER', `${what} is not an integer${bits > 64 ? '' : ` of ${bits} bits`}`, {
     facts: [['found', text]],
     mend: 'write it as decimal without leading zeros, or with 0x, 0o or 0b',
   });

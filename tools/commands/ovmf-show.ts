@@ -68,7 +68,7 @@ function text({ ovmf, tdx, snpFirmwareDigest, obstacles }: FirmwareReport): stri
   answer('starts SEV-SNP guests', obstacles.snp);
   answer('measures a kernel', obstacles.snpKernel);
   answer('the same for SEV, -ES', obstacles.sevKernel);
-  lines.push(`TDX guests            ${tdx === undefined ? 'no: there is no TDX metadata' : 'yes'}`);
+  answer('TDX guests', obstacles.tdx);
   if (snpFirmwareDigest !== undefined) lines.push(`snp:ovmf-hash         ${bytesToHex(snpFirmwareDigest)}`);
   return `${lines.join('\n')}\n`;
 }
@@ -112,6 +112,7 @@ function json({ ovmf, tdx, snpFirmwareDigest, obstacles }: FirmwareReport): stri
       snp: obstacles.snp ?? null,
       snpKernel: obstacles.snpKernel ?? null,
       sevKernel: obstacles.sevKernel ?? null,
+      tdx: obstacles.tdx ?? null,
     },
   })}\n`;
 }

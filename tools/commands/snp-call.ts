@@ -167,8 +167,15 @@ export function readCall(options: OptionValues): SnpCall {
     appends,
     dumpVmsa,
     ovmfHash:
-      hashText === undefined ? undefined : hexToBytes(hashText, '--snp-ovmf-hash', LAUNCH_DIGEST_BYTES),
+      hashText === undefined
+        ? undefined
+        : hexToBytes(compat ? withoutSpaces(hashText) : hashText, '--snp-ovmf-hash', LAUNCH_DIGEST_BYTES),
   };
+}
+
+/** Hex text as Python's bytes.fromhex() takes it: white space around each byte. */
+function withoutSpaces(text: string): string {
+  return text.replace(/\s*([0-9a-f]{2})\s*/gi, '$1');
 }
 
 /** How many measurements a call asks for. */
@@ -181,29 +188,42 @@ export function requireOne(call: SnpCall, what: string): void {
   if (callSize(call) !== 1) throw usage(`${what} needs one vCPU count, one CPU type and one command line`);
 }
 
-/** The words that are left when abbreviated flags of the peer are written in full, as argparse does it. */
+/**
+ * The words that are left when the peer's flags are read as argparse reads them: abbreviations in full, a switch that is
+ * given again once, and with `--compat` the last of several values. The house refuses several values.
+ */
 export function expandFlags(words: readonly string[], options: readonly OptionSpec[]): string[] {
   const flags = options.map(({ flags: text }) => ({
     name: /--[a-z-]+/.exec(text)?.[0] ?? '',
     takesValue: text.includes('<'),
   }));
   const peers = flags.filter(({ name }) => !/^--(vmsa-|compat$|json$|out-file$)/.test(name));
-  const expanded: string[] = [];
-  let isValue = false;
-  for (const [index, word] of words.entries()) {
-    if (word === '--') return [...expanded, ...words.slice(index)];
-    const [name, value] = splitAt(word, word.indexOf('='));
-    if (isValue || !name.startsWith('--')) {
-      expanded.push(word);
-      isValue = false;
+  const given: { words: string[]; name?: string; isSwitch?: boolean }[] = [];
+  for (let at = 0; at < words.length; at++) {
+    const word = words[at] as string;
+    if (word === '--') {
+      given.push({ words: words.slice(at) });
+      break;
+    }
+    const [name, value] = splitAt(/^-v+$/.test(word) ? '--verbose' : word, word.indexOf('='));
+    const near = peers.filter((flag) => name.startsWith('--') && flag.name.startsWith(name));
+    const found = flags.find((flag) => flag.name === name) ?? (near.length === 1 ? near[0] : undefined);
+    if (found === undefined) {
+      given.push({ words: [word] });
       continue;
     }
-    const near = peers.filter((flag) => flag.name.startsWith(name));
-    const found = flags.find((flag) => flag.name === name) ?? (near.length === 1 ? near[0] : undefined);
-    expanded.push(`${found?.name ?? name}${value ?? ''}`);
-    isValue = found?.takesValue === true && value === undefined;
+    const full = `${found.name}${value ?? ''}`;
+    const next = found.takesValue && value === undefined ? words.slice(at + 1, at + 2) : [];
+    at += next.length;
+    given.push({ words: [full, ...next], name: found.name, isSwitch: !found.takesValue });
   }
-  return expanded;
+  const isCompat = given.some(({ name }) => name === '--compat');
+  return given
+    .filter(({ name, isSwitch }, at) => {
+      if (name === undefined || (isSwitch !== true && !isCompat)) return true;
+      return !given.slice(at + 1).some((later) => later.name === name);
+    })
+    .flatMap((group) => group.words);
 }
 
 function splitAt(text: string, at: number): [string, string?] {
@@ -277,6 +297,8 @@ export function choice<T extends string>(value: string, known: readonly T[], fla
 function decimal(value: string, flag: string, most = Number.MAX_SAFE_INTEGER): number {
   const number = pythonInt(value);
   if (number >= 0 && number <= most) return number;
+  if (number < 0) throw usage(`argument ${flag}: ${number} is negative`);
+  if (number > most) throw usage(`argument ${flag}: ${number} is above ${most}`);
   throw usage(`argument ${flag}: invalid int value: '${value}'`);
 }
 
@@ -303,5 +325,5 @@ function integer(value: string, flag: string, bits: number, compat: boolean): bi
 }
 
 export function usage(message: string): CvmError {
-  return usageError('SNP_MEASURE_USAGE', message, { mend: 'run cvm snp measure --help' });
+  return usageError('SNP_MEASURE_USAGE', message, { mend: '--help lists all flags' });
 }

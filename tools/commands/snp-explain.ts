@@ -33,7 +33,10 @@ export const command: Command = {
     'page type, page count, SHA-384 of the content. With --against, compares with an explanation that was kept (--json) and says what ' +
     'the first step that differs means; two equal launches end with 0, others with 5.',
   options: [
-    ...CALL_OPTIONS,
+    ...CALL_OPTIONS.map((option) => ({
+      ...option,
+      description: option.description.replace(/; (a (\S+ )*list|several)\b.* measures? each$/, ''),
+    })),
     { flags: '--against <file>', description: 'explanation to compare with, as --json prints it' },
     OUT_FILE_OPTION,
     { flags: '--json', description: 'print one JSON object, also for errors' },

@@ -1,7 +1,7 @@
 import { hexToBytes } from '../bytes/hex.ts';
 import { readAll } from '../bytes/source.ts';
 import { utf8Bytes } from '../bytes/text.ts';
-import { usageError } from '../errors.ts';
+import { formatError, usageError } from '../errors.ts';
 import { LAUNCH_DIGEST_BYTES } from '../snp/gctx.ts';
 import { VCPU_LIMIT } from '../snp/launch-digest.ts';
 import type { Io, OptionSpec, OptionValues } from './command.ts';
@@ -26,9 +26,10 @@ export const OUT_FILE_OPTION: OptionSpec = {
 export function parseCounts(text: string, what: string): number[] {
   const counts = text.split(',').flatMap((item) => {
     const [first = '', last = first, more] = item.split('-');
-    if (more !== undefined) throw listError(text, what);
+    if (more !== undefined || first === '' || last === '') throw listError(text, what);
     const from = parseDecimal(first, what, 1, VCPU_LIMIT);
-    const to = parseDecimal(last, what, from, VCPU_LIMIT);
+    const to = parseDecimal(last, what, 1, VCPU_LIMIT);
+    if (to < from) throw listError(text, what);
     return Array.from({ length: to - from + 1 }, (_, i) => from + i);
   });
   if (new Set(counts).size !== counts.length) throw listError(text, what);
@@ -54,6 +55,15 @@ export function parseLaunchDigest(text: string, what: string): Uint8Array {
 export function parseBytes(text: string, what: string, lengthBytes: number): Uint8Array {
   const plain = text.trim();
   if (isBase64(plain, lengthBytes)) return new Uint8Array(Buffer.from(plain, 'base64'));
+  const otherBytes = Buffer.from(plain, 'base64').length;
+  if (/[g-zG-WYZ+/=]/.test(plain) && isBase64(plain, otherBytes)) {
+    throw formatError('HEX_LENGTH', `${what} has the wrong length`, {
+      facts: [
+        ['expected', `${lengthBytes} bytes`],
+        ['found', `${otherBytes} bytes as base64`],
+      ],
+    });
+  }
   return hexToBytes(plain.replace(/^0[xX]/, ''), what, lengthBytes);
 }
 

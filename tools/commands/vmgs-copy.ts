@@ -3,7 +3,7 @@ import { writeFile } from '../vmgs/update.ts';
 import type { Command } from './command.ts';
 import { EXIT_CODES_TEXT } from './vmgs-options.ts';
 import { pairCommand } from './vmgs-pair.ts';
-import { requireNotStale } from './vmgs-write.ts';
+import { requireNoMarker, requireNotStale } from './vmgs-write.ts';
 
 export const command: Command = pairCommand(
   {
@@ -15,6 +15,8 @@ export const command: Command = pairCommand(
   (store, vmgs, { from, to }, secrets) => {
     const content = readFile(vmgs.source, store, from);
     requireNotStale(store, to);
-    return writeFile(store, { id: to, content, encrypt: isEncryptedFile(store, from) }, secrets());
+    const encrypt = isEncryptedFile(store, from);
+    if (encrypt) requireNoMarker(to);
+    return writeFile(store, { id: to, content, encrypt }, secrets());
   },
 );

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
-import { guidToBytes } from '../bytes/guid.ts';
+import { guidToBytes, isGuid } from '../bytes/guid.ts';
 import { asSource, type ByteSource } from '../bytes/source.ts';
 import { usageError, type CvmError } from '../errors.ts';
 import { createStore, derivedVhdId } from '../vmgs/create.ts';
@@ -36,8 +36,8 @@ export const command: Command = {
   summary: 'make a VMGS file',
   description:
     'Makes a store of zeros, formats it, writes the provisioning marker, if one is asked for, then the files by id, ' +
-    'encrypted when there is a key, and puts a VHD footer behind it. The same inputs make the same bytes; with a key ' +
-    `that takes --seed-path, too. ${MARKER_DEFAULTS_TEXT} ${EXIT_CODES_TEXT}`,
+    'encrypted when there is a key (file 18, the marker, never is), and puts a VHD footer behind it. The same inputs make ' +
+    `the same bytes; with a key that takes --seed-path, too. ${MARKER_DEFAULTS_TEXT} ${EXIT_CODES_TEXT}`,
   arguments: [FILE_ARGUMENT],
   options: [
     ...FILE_OPTIONS,
@@ -70,8 +70,7 @@ export const command: Command = {
     const raw = rawSectorBytes(options);
     const storeBytes = storeBytesOf(options);
     const existing = existingFile(path, options);
-    const given = textOption(options, 'vhdId');
-    const vhdId = given === undefined ? keptId(existing, storeBytes, raw !== undefined) : guidToBytes(given);
+    const vhdId = givenId(options, raw !== undefined) ?? keptId(existing, storeBytes, raw !== undefined);
     const seed = readSeed(io, options);
     const key = keyOf(io, options, seed);
     const marker = markerOf(io, options);
@@ -127,6 +126,22 @@ function existingFile(path: string, options: OptionValues): string | undefined {
   throw usageError('VMGS_EXISTS', 'the file exists already', {
     facts: [['path', path]],
     mend: 'add --force-create to replace it',
+  });
+}
+
+/** @throws CvmError usage OPTION_GUID | OPTION_CONFLICT */
+function givenId(options: OptionValues, isRaw: boolean): Uint8Array | undefined {
+  const text = textOption(options, 'vhdId');
+  if (text === undefined) return undefined;
+  if (isRaw) {
+    throw usageError('OPTION_CONFLICT', '--raw and --vhd-id do not go together', {
+      mend: 'leave out --vhd-id: it stands in the footer, and a raw store has none',
+    });
+  }
+  if (isGuid(text)) return guidToBytes(text);
+  throw usageError('OPTION_GUID', '--vhd-id is no GUID', {
+    facts: [['found', text]],
+    mend: 'write 8-4-4-4-12 hex digits',
   });
 }
 

@@ -6,9 +6,9 @@ import { fileName, isTableId } from '../vmgs/file-ids.ts';
 import { isEncryptedFile, readFile, readRawFile, type Store } from '../vmgs/store.ts';
 import { requireFileId } from '../vmgs/update.ts';
 import type { Command, Io, OptionValues } from './command.ts';
-import { resolvePath, writeFileWhole } from './files.ts';
+import { fileError, resolvePath, writeFileWhole } from './files.ts';
 import { flagOption } from './options.ts';
-import { withStore, type VmgsFile } from './vmgs-file.ts';
+import { requireOtherFile, withStore, type VmgsFile } from './vmgs-file.ts';
 import {
   aliasedText,
   COMMON_OPTIONS,
@@ -71,6 +71,7 @@ async function dumpOne(
   const json = { id, name: fileName(id) ?? null, sizeBytes: content.sizeBytes, ciphertext: isCiphertext };
   if (output !== undefined) {
     const path = resolvePath(io, output);
+    requireOtherFile(vmgs, path);
     await writeFileWhole(path, chunks(content));
     await print(io, options, { ...json, output: path }, '');
   } else if (flagOption(options, 'rawStdout')) {
@@ -96,7 +97,11 @@ async function dumpAll(
   const ids = store.files.flatMap((entry, id) => (entry === undefined || isTableId(id) ? [] : [id]));
   // All that can be refused is refused before the first file is written.
   const contents = ids.map((id) => ({ id, content: contentOf(store, vmgs, id, io) }));
-  mkdirSync(path, { recursive: true });
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (cause) {
+    throw fileError(path, 'write', cause);
+  }
   const written: { id: number; file: string; sizeBytes: number }[] = [];
   for (const { id, content } of contents) {
     const name = fileName(id);

@@ -23,6 +23,7 @@ import {
   required,
   vmgsExitCode,
 } from './vmgs-options.ts';
+import { requireNoMarker } from './vmgs-write.ts';
 
 export const command: Command = {
   summary: 'encrypt a VMGS store',
@@ -106,11 +107,7 @@ function rewriteIds(store: Store, options: OptionValues): number[] | undefined {
   return texts.map((text) => {
     const id = parseFileId(text);
     requireFileId(id);
-    if (id === PROVISIONING_MARKER_ID) {
-      throw usageError('VMGS_MARKER_PLAIN', 'the provisioning marker is always plain', {
-        mend: 'leave file 18 as it is: it holds no secret',
-      });
-    }
+    requireNoMarker(id);
     fileEntry(store, id);
     return id;
   });

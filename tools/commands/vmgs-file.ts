@@ -1,19 +1,20 @@
 /** Opening VMGS files, and bringing changes to them in an order that survives a power cut at any point. */
 import { randomBytes } from 'node:crypto';
-import { closeSync, fstatSync, fsyncSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, fsyncSync, openSync, statSync, writeSync } from 'node:fs';
+import { equalBytes } from '../bytes/compare.ts';
 import { CHUNK_BYTES, readAll, sliceSource, type ByteSource } from '../bytes/source.ts';
 import { usageError } from '../errors.ts';
 import { checkKey } from '../vmgs/cipher.ts';
 import { KEY_BYTES } from '../vmgs/header.ts';
-import type { StoreGeometry } from '../vmgs/layout.ts';
+import { HEADER_AREA_BYTES, type StoreGeometry } from '../vmgs/layout.ts';
 import { randomSecrets, SEED_MAX_BYTES, seededSecrets, type Secrets } from '../vmgs/secrets.ts';
-import { isEncryptedStore, openStore, unlock, type Store } from '../vmgs/store.ts';
+import { hasZeroKeyDefect, isEncryptedStore, openStore, unlock, type Store } from '../vmgs/store.ts';
 import type { Change, Step } from '../vmgs/update.ts';
 import { readVhdFooter, VHD_SECTOR_BYTES, type VhdFooter } from '../vmgs/vhd.ts';
 import type { Io, OptionValues } from './command.ts';
 import { fileError, openFile, resolvePath, type OpenFile } from './files.ts';
 import { textOption } from './options.ts';
-import { filePathOf, keyPathOf, print, rawSectorBytes } from './vmgs-options.ts';
+import { filePathOf, keyPathOf, print, rawSectorBytes, sectorBytesOf } from './vmgs-options.ts';
 
 /** A VMGS file that is open for reading. */
 export interface VmgsFile {
@@ -25,6 +26,8 @@ export interface VmgsFile {
   readonly geometry: StoreGeometry;
   /** Undefined for a raw store. */
   readonly footer: VhdFooter | undefined;
+  /** Both header blocks as they were when the file was opened. */
+  readonly headerArea: Uint8Array;
 }
 
 /**
@@ -37,14 +40,16 @@ export async function withVmgsFile<T>(
   options: OptionValues,
   use: (vmgs: VmgsFile) => T | Promise<T>,
 ): Promise<T> {
-  const raw = rawSectorBytes(options);
+  rawSectorBytes(options);
   const path = resolvePath(io, filePathOf(args, options));
   const file = openFile(path);
   try {
+    const raw = sectorBytesOf(options, file);
     const footer = raw === undefined ? readVhdFooter(file) : undefined;
     const storeBytes = footer?.currentBytes ?? file.sizeBytes;
     const geometry: StoreGeometry = { storeBytes, sectorBytes: raw ?? VHD_SECTOR_BYTES };
-    return await use({ path, file, source: sliceSource(file, 0, storeBytes), geometry, footer });
+    const source = sliceSource(file, 0, storeBytes);
+    return await use({ path, file, source, geometry, footer, headerArea: headerArea(source) });
   } finally {
     file.close();
   }
@@ -59,8 +64,23 @@ export async function withStore<T>(
 ): Promise<T> {
   return withVmgsFile(io, args, options, (vmgs) => {
     const key = readKey(io, keyPathOf(options));
-    const store = openStore(vmgs.source, vmgs.geometry);
-    return use(key === undefined ? store : unlock(vmgs.source, store, key), vmgs);
+    const locked = openStore(vmgs.source, vmgs.geometry);
+    const store = key === undefined ? locked : unlock(vmgs.source, locked, key);
+    if (hasZeroKeyDefect(vmgs.source, store)) io.err(ZERO_KEY_WARNING);
+    return use(store, vmgs);
+  });
+}
+
+const ZERO_KEY_WARNING =
+  'warning: the tables of this store are encrypted with an all-zero key, and anybody can read its files: see cvm vmgs verify\n';
+
+/** Refuses to put what is read from a store in the store's place. @throws CvmError usage OUTPUT_IS_INPUT */
+export function requireOtherFile(vmgs: VmgsFile, path: string): void {
+  const [store, other] = [vmgs.path, path].map((name) => statSync(name, { throwIfNoEntry: false }));
+  if (other === undefined || store?.ino !== other.ino || store.dev !== other.dev) return;
+  throw usageError('OUTPUT_IS_INPUT', 'the output would take the place of the VMGS file', {
+    facts: [['path', path]],
+    mend: 'give the output a path of its own',
   });
 }
 
@@ -105,19 +125,30 @@ function readSmall(io: Io, path: string, limitBytes: number): Uint8Array {
   }
 }
 
+function headerArea(source: ByteSource): Uint8Array {
+  return source.read(0, Math.min(source.sizeBytes, HEADER_AREA_BYTES)).slice();
+}
+
 /**
  * Brings a change to the file: its writes and its flushes, in their order. A process or a machine that stops in between
  * leaves the old state or the new one.
  * @param changes all of them; nothing is written before the file is open
  * @throws CvmError usage FILE_ACCESS | FILE_CHANGED
  */
-export function applyChange({ path, file }: VmgsFile, ...changes: readonly Change[]): void {
+export function applyChange(
+  { path, file, source, headerArea: before }: VmgsFile,
+  ...changes: readonly Change[]
+): void {
   let handle: number | undefined;
   try {
     handle = openSync(path, 'r+');
     const { size } = fstatSync(handle);
-    if (size !== file.sizeBytes) {
-      throw usageError('FILE_CHANGED', 'the file changed while it was read', { facts: [['path', path]] });
+    // Two changes made from one state would take the same free blocks.
+    if (size !== file.sizeBytes || !equalBytes(before, headerArea(source))) {
+      throw usageError('FILE_CHANGED', 'the file changed while it was read', {
+        facts: [['path', path]],
+        mend: 'see who else writes it, and call again: one writer at a time',
+      });
     }
     for (const { steps } of changes) for (const step of steps) applyStep(handle, step);
   } catch (cause) {

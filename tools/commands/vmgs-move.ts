@@ -1,8 +1,10 @@
+import { isEncryptedFile } from '../vmgs/store.ts';
 import { moveFile } from '../vmgs/update.ts';
 import type { Command } from './command.ts';
 import { requireUnlocked } from './vmgs-file.ts';
 import { EXIT_CODES_TEXT } from './vmgs-options.ts';
 import { pairCommand } from './vmgs-pair.ts';
+import { requireNoMarker } from './vmgs-write.ts';
 
 export const command: Command = pairCommand(
   {
@@ -11,6 +13,7 @@ export const command: Command = pairCommand(
   },
   (store, _vmgs, { from, to }, secrets) => {
     requireUnlocked(store);
+    if (isEncryptedFile(store, from)) requireNoMarker(to);
     return moveFile(store, from, to, secrets());
   },
 );

@@ -1,6 +1,8 @@
 /** What the vmgs commands share: the flags of vmgstool with their older spellings, and its exit codes. */
+import type { ByteSource } from '../bytes/source.ts';
 import { usageError, type CvmError } from '../errors.ts';
 import { parseFileId } from '../vmgs/file-ids.ts';
+import { foundSectorBytes } from '../vmgs/header.ts';
 import { SECTOR_BYTES, type SectorBytes } from '../vmgs/layout.ts';
 import type { ArgumentSpec, Io, OptionSpec, OptionValues } from './command.ts';
 import { flagOption, textOption } from './options.ts';
@@ -16,7 +18,8 @@ export const FILE_OPTIONS: readonly OptionSpec[] = [
   { flags: '--raw', description: 'the file is a store without a VHD footer' },
   {
     flags: '--sector-size <bytes>',
-    description: 'with --raw: sector size of the device, 512 or 4096 (512 when absent)',
+    description:
+      'with --raw: sector size of the device, 512 or 4096 (when absent what the headers show, and 512 for a new store)',
   },
 ];
 
@@ -125,7 +128,13 @@ export function fileIdOf(options: OptionValues): number {
   return parseFileId(required(aliasedText(options, 'fileId', 'fileid'), '--file-id'));
 }
 
-/** The sector size of a raw store; undefined for a VHD. @throws CvmError usage OPTION_SECTOR_SIZE */
+/** The sector size of a raw store that is there; undefined for a VHD. @throws CvmError usage OPTION_SECTOR_SIZE */
+export function sectorBytesOf(options: OptionValues, store: ByteSource): SectorBytes | undefined {
+  const raw = rawSectorBytes(options);
+  return raw !== undefined && textOption(options, 'sectorSize') === undefined ? foundSectorBytes(store) : raw;
+}
+
+/** The sector size of a new raw store; undefined for a VHD. @throws CvmError usage OPTION_SECTOR_SIZE */
 export function rawSectorBytes(options: OptionValues): SectorBytes | undefined {
   const text = textOption(options, 'sectorSize');
   const isRaw = flagOption(options, 'raw');

@@ -1,7 +1,9 @@
 import type { Command } from './command.ts';
-import { withStore } from './vmgs-file.ts';
+import { resolvePath } from './files.ts';
+import { requireOtherFile, withStore } from './vmgs-file.ts';
 import { OUTPUT_OPTIONS, putVariables, readNvram } from './vmgs-nvram.ts';
 import {
+  aliasedText,
   COMMON_OPTIONS,
   EXIT_CODES_TEXT,
   FILE_ARGUMENT,
@@ -19,6 +21,8 @@ export const command: Command = {
 
   run: async (args, options, io) =>
     withStore(io, args, options, async (store, vmgs) => {
+      const output = aliasedText(options, 'outputPath', 'outpath');
+      if (output !== undefined) requireOtherFile(vmgs, resolvePath(io, output));
       await putVariables(readNvram(store, vmgs), options, io);
       return 0;
     }),

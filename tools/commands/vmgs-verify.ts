@@ -13,6 +13,7 @@ import {
   KEY_OPTIONS,
   keyPathOf,
   rawSectorBytes,
+  sectorBytesOf,
   vmgsExitCode,
 } from './vmgs-options.ts';
 
@@ -32,13 +33,13 @@ export const command: Command = {
   exitCode: vmgsExitCode,
 
   run(args, options, io) {
-    const raw = rawSectorBytes(options);
+    rawSectorBytes(options);
     const path = resolvePath(io, filePathOf(args, options));
     const key = readKey(io, keyPathOf(options));
     const file = openFile(path);
     let report: Report;
     try {
-      report = verifyVmgs(file, { raw, key });
+      report = verifyVmgs(file, { raw: sectorBytesOf(options, file), key });
     } finally {
       file.close();
     }

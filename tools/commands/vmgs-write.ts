@@ -1,5 +1,5 @@
 import { usageError } from '../errors.ts';
-import { showFileId } from '../vmgs/file-ids.ts';
+import { PROVISIONING_MARKER_ID, showFileId } from '../vmgs/file-ids.ts';
 import { isEncryptedFile, isEncryptedStore, type Store } from '../vmgs/store.ts';
 import { requireFileId, writeFile } from '../vmgs/update.ts';
 import type { Command } from './command.ts';
@@ -45,6 +45,7 @@ export const command: Command = {
       requireFree(store, id, aliasedFlag(options, 'allowOverwrite', 'allowoverwrite'));
       requireNotStale(store, id);
       const encrypt = store.unlocked !== undefined && !flagOption(options, 'plain');
+      if (encrypt) requireNoMarker(id);
       const content = openFile(path);
       try {
         const change = writeFile(store, { id, content, encrypt }, secretsOf(io, options));
@@ -70,6 +71,15 @@ export function requireFree(store: Store, id: number, isAllowed: boolean): void 
       ['size', `${entry.sizeBytes} bytes`],
     ],
     mend: 'add --allow-overwrite to replace it',
+  });
+}
+
+/** Refuses to encrypt what OpenHCL reads plain. @throws CvmError usage VMGS_MARKER_PLAIN */
+export function requireNoMarker(id: number): void {
+  if (id !== PROVISIONING_MARKER_ID) return;
+  throw usageError('VMGS_MARKER_PLAIN', 'the provisioning marker is always plain', {
+    facts: [['file id', showFileId(id)]],
+    mend: 'it holds no secret: cvm vmgs marker write makes it, cvm vmgs write --plain takes its bytes',
   });
 }
 

@@ -30,6 +30,8 @@ export interface FirmwareReport {
     readonly snpKernel: Obstacle;
     /** The same under SEV and SEV-ES. */
     readonly sevKernel: Obstacle;
+    /** To start a TDX guest. */
+    readonly tdx: Obstacle;
   };
 }
 
@@ -44,6 +46,8 @@ const ENTRY_NAMES: Readonly<Record<string, string>> = {
 };
 
 const AMD_SEV_BUILD = 'use the AmdSev build (edk2 OvmfPkg/AmdSev/AmdSevX64.dsc, one OVMF.fd)';
+
+const TDX_BUILD = 'use the whole image of a build for TDX (edk2 OvmfPkg/IntelTdx/IntelTdxX64.dsc, OVMF.fd)';
 
 /** The variable stores of edk2: gEfiSystemNvDataFvGuid and its authenticated kin in a firmware volume's header. */
 const NV_DATA_FV_GUID = 'fff12b8d-7696-4c8b-a985-2747075b4f50';
@@ -81,22 +85,18 @@ export function footerEntryName(guid: string): string | undefined {
 
 /**
  * Reads an image, and says what it can be used for.
- * @throws CvmError format OVMF_NO_FOOTER | OVMF_TOO_SHORT with what the file is instead, OVMF_TDX_METADATA, and as parseOvmf
+ * @throws CvmError format OVMF_NO_FOOTER | OVMF_TOO_SHORT with what the file is instead, and as parseOvmf
  */
 export function reportFirmware(image: ByteSource): FirmwareReport {
   const ovmf = parseOrIdentify(image);
-  const tdxEntry = ovmf.table.find(({ guid }) => guid === TDVF_GUID);
-  if (tdxEntry !== undefined && tdxEntry.data.length < 4) {
-    throw formatError('OVMF_ENTRY_DATA', 'the TDX metadata entry is too short', {
-      facts: [['data', `${tdxEntry.data.length} bytes`]],
-    });
-  }
-  const tdx = tdxEntry === undefined ? undefined : readTdxMetadata(image, readU32(tdxEntry.data, 0));
+  let tdx: readonly TdvfRow[] | undefined;
+  // SEV looks at none of it: an image cut to its end is measured all the same.
+  const tdxObstacle = obstacle(() => (tdx = tdxRows(image, ovmf)));
   const snp = obstacle(() => {
     requireSections(ovmf);
     requireResetEip(ovmf, 1);
     prepareSnpLaunch({ firmware: image, ovmfHash: new Uint8Array(48) });
-  });
+  }, ovmf);
   const sevKernel = obstacle(() => requireHashTableBase(ovmf), ovmf);
   const snpKernel =
     snp ?? obstacle(() => requireKernelHashes(ovmf, requireSections(ovmf)), ovmf) ?? sevKernel;
@@ -104,8 +104,26 @@ export function reportFirmware(image: ByteSource): FirmwareReport {
     ovmf,
     tdx,
     snpFirmwareDigest: snp === undefined ? digestOf(image) : undefined,
-    obstacles: { snp, snpKernel, sevKernel },
+    obstacles: { snp, snpKernel, sevKernel, tdx: tdxObstacle },
   };
+}
+
+/** @throws CvmError format OVMF_NO_TDX_METADATA | OVMF_ENTRY_DATA | OVMF_TDX_METADATA */
+function tdxRows(image: ByteSource, ovmf: Ovmf): readonly TdvfRow[] {
+  const entry = ovmf.table.find(({ guid }) => guid === TDVF_GUID);
+  if (entry === undefined) {
+    throw formatError('OVMF_NO_TDX_METADATA', 'there is no TDX metadata', { mend: TDX_BUILD });
+  }
+  if (entry.data.length < 4) {
+    throw formatError('OVMF_ENTRY_DATA', 'the TDX metadata entry is too short', { mend: TDX_BUILD });
+  }
+  try {
+    return readTdxMetadata(image, readU32(entry.data, 0));
+  } catch (error) {
+    if (!(error instanceof CvmError) || error.kind !== 'format') throw error;
+    const { code, message, facts } = error;
+    throw formatError(code, message, { facts, mend: TDX_BUILD });
+  }
 }
 
 function digestOf(image: ByteSource): Uint8Array | undefined {
@@ -119,6 +137,10 @@ function obstacle(demand: () => unknown, ovmf?: Ovmf): Obstacle {
   } catch (error) {
     if (!(error instanceof CvmError) || error.kind !== 'format') throw error;
     const { code } = error;
+    if (ovmf?.svsmLaunchOffset !== undefined) {
+      const text = 'this is an SVSM image: it takes no kernel, it starts the firmware of the guest';
+      return { code, text, mend: 'measure it with that firmware: cvm snp measure --mode snp:svsm --svsm' };
+    }
     // OvmfPkgX64 carries the entry with base 0: the most asked question about measured boot.
     const isX64 = ovmf?.table.some(({ guid }) => guid === OVMF_GUIDS.sevHashTable) === true;
     if (code === 'OVMF_NO_KERNEL_HASHES' || (code === 'OVMF_NO_HASH_TABLE' && isX64)) {

@@ -296,7 +296,7 @@ function readMetadata(source: ByteSource, distance: number): SevSection[] {
 
 /** @throws CvmError format OVMF_NO_RESET_BLOCK, or OVMF_RESET_ADDRESS when application processors would start at 0 */
 export function requireResetEip(ovmf: Ovmf, vcpus: number): number {
-  if (ovmf.resetEip === undefined) throw missing('OVMF_NO_RESET_BLOCK', 'a SEV-ES reset block', ovmf);
+  if (ovmf.resetEip === undefined) throw missing('OVMF_NO_RESET_BLOCK', 'SEV-ES reset block', ovmf);
   if (ovmf.resetEip === 0 && vcpus > 1) {
     throw formatError('OVMF_RESET_ADDRESS', 'the firmware names no start address for further vCPUs', {
       facts: [
@@ -312,14 +312,14 @@ export function requireResetEip(ovmf: Ovmf, vcpus: number): number {
 /** @throws CvmError format OVMF_NO_HASH_TABLE */
 export function requireHashTableBase(ovmf: Ovmf): number {
   if (ovmf.hashTable === undefined) {
-    throw missing('OVMF_NO_HASH_TABLE', 'a place for kernel hashes (SEV hash table entry)', ovmf);
+    throw missing('OVMF_NO_HASH_TABLE', 'place for kernel hashes (SEV hash table entry)', ovmf);
   }
   return ovmf.hashTable.base;
 }
 
 /** @throws CvmError format OVMF_NO_SVSM_INFO */
 export function requireSvsmLaunchOffset(ovmf: Ovmf): number {
-  if (ovmf.svsmLaunchOffset === undefined) throw missing('OVMF_NO_SVSM_INFO', 'an SVSM info entry', ovmf);
+  if (ovmf.svsmLaunchOffset === undefined) throw missing('OVMF_NO_SVSM_INFO', 'SVSM info entry', ovmf);
   return ovmf.svsmLaunchOffset;
 }
 

@@ -1,4 +1,5 @@
 import { usageError } from '../errors.ts';
+import { nearestWord } from '../nearest.ts';
 
 /** One family, model and stepping with all of QEMU's names for it, the plain name first. */
 export interface VcpuModel {
@@ -68,7 +69,8 @@ export function vcpuTypeSignature(name: string): number {
   const lower = name.toLowerCase();
   const near =
     VCPU_TYPES.find((known) => known.toLowerCase() === lower) ??
-    VCPU_TYPES.find((known) => known.toLowerCase() === `epyc-${lower}`);
+    VCPU_TYPES.find((known) => known.toLowerCase() === `epyc-${lower}`) ??
+    nearestWord(name, VCPU_TYPES);
   throw usageError('VCPU_TYPE_UNKNOWN', 'the vCPU type is not a known EPYC model', {
     facts: [
       ['found', name],

@@ -16,7 +16,7 @@ export interface NewStore {
   readonly geometry: StoreGeometry;
   /** The bytes of file 18, which is written first and plain, as OpenHCL does right after formatting. */
   readonly marker?: Uint8Array;
-  /** Further files; they are written in the order of their ids, encrypted when there is a key. */
+  /** Further files; they are written in the order of their ids, encrypted when there is a key; file 18 never is. */
   readonly files: readonly { readonly id: number; readonly content: ByteSource }[];
   readonly key?: { readonly datastoreKey: Uint8Array; readonly secrets: Secrets };
 }
@@ -41,7 +41,8 @@ export function createStore({ geometry, marker, files, key }: NewStore): Created
   }
   if (key !== undefined) store = apply(addFirstKey(store, key.datastoreKey, key.secrets));
   for (const { id, content } of files.toSorted((a, b) => a.id - b.id)) {
-    store = apply(writeFile(store, { id, content, encrypt: key !== undefined }, key?.secrets));
+    const encrypt = key !== undefined && id !== PROVISIONING_MARKER_ID;
+    store = apply(writeFile(store, { id, content, encrypt }, key?.secrets));
   }
   return { image: applySteps(sparseSource(geometry.storeBytes, []), steps), store };
 }

@@ -122,17 +122,19 @@ export function checkBounds(files: FileTable, capacity: number): void {
   });
 }
 
-/** Two files of one block, as ids; undefined when there are none. */
-export function findOverlap(files: FileTable): readonly [number, number] | undefined {
+/** Each file that begins inside an extent before it, with the file that reaches furthest there, as ids. */
+export function findOverlaps(files: FileTable): (readonly [number, number])[] {
   const placed = files
     .flatMap((entry, id) => (entry === undefined ? [] : [{ id, entry }]))
     .sort((a, b) => a.entry.firstBlock - b.entry.firstBlock);
-  for (let i = 1; i < placed.length; i++) {
-    const before = placed[i - 1] as (typeof placed)[number];
-    const after = placed[i] as (typeof placed)[number];
-    if (before.entry.firstBlock + before.entry.blocks > after.entry.firstBlock) return [before.id, after.id];
+  const found: (readonly [number, number])[] = [];
+  let furthest: (typeof placed)[number] | undefined;
+  for (const file of placed) {
+    const end = furthest === undefined ? 0 : furthest.entry.firstBlock + furthest.entry.blocks;
+    if (furthest !== undefined && end > file.entry.firstBlock) found.push([furthest.id, file.id]);
+    if (file.entry.firstBlock + file.entry.blocks > end) furthest = file;
   }
-  return undefined;
+  return found;
 }
 
 /**

@@ -22,7 +22,13 @@ import { readU16, readU32, writeU16, writeU32 } from '../bytes/little-endian.ts'
 import type { ByteSource } from '../bytes/source.ts';
 import { rawFromBytes, rawToBytes } from '../bytes/text.ts';
 import { formatError, type CvmError } from '../errors.ts';
-import { checkStoreBytes, FIRST_FILE_BLOCK, HEADER_AREA_BYTES, type StoreGeometry } from './layout.ts';
+import {
+  checkStoreBytes,
+  FIRST_FILE_BLOCK,
+  HEADER_AREA_BYTES,
+  type SectorBytes,
+  type StoreGeometry,
+} from './layout.ts';
 
 export const HEADER_BYTES = 168;
 
@@ -200,6 +206,18 @@ export function readHeaders(store: ByteSource, geometry: StoreGeometry): Headers
     decodeHeader(area.slice(second, second + HEADER_BYTES)),
   ] as const;
   return { slots, active: isVersion1(area) ? version1Error() : chooseHeader(slots) };
+}
+
+/**
+ * The sector size of the device that a raw store was written on, as far as its second header tells: 4096 when one lies
+ * there and none at 512. A store with one header may be of either; it counts as 512.
+ */
+export function foundSectorBytes(store: ByteSource): SectorBytes {
+  if (store.sizeBytes < HEADER_AREA_BYTES) return 512;
+  const area = store.read(0, HEADER_AREA_BYTES);
+  const isAt = (offset: number): boolean =>
+    decodeHeader(area.slice(offset, offset + HEADER_BYTES)).fault === undefined;
+  return isAt(4096) && !isAt(512) ? 4096 : 512;
 }
 
 /** VMGS 1 was a GPT disk. */

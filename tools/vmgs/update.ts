@@ -17,7 +17,7 @@ import {
   encodeExtendedTable,
   encodeFileTable,
   ENCRYPTED_ATTRIBUTES,
-  findOverlap,
+  findOverlaps,
   plainEntry,
   type ExtendedEntry,
   type FileEntry,
@@ -148,19 +148,26 @@ export function addFirstKey(store: Store, datastoreKey: Uint8Array, secrets: Sec
 
 /**
  * Exchanges the key of an unlocked store: adds the new one, then takes the old one away; while both slots are used, the
- * one that is not in use goes first. A cut between the two leaves a store that both keys open.
+ * one that is not in use goes first. A cut between the two leaves a store that both keys open. Files and tables are not
+ * touched, but for tables under the all-zero key: those are encrypted anew first, as the new slot would hold it again.
+ * @throws CvmError as {@link writeFile}, for such tables
  */
 export function updateKey(store: Store, newKey: Uint8Array, secrets: Secrets): Change {
   if (store.unlocked === undefined) throw bug('the key of a locked store cannot be updated');
-  const { keySlot: oldSlot, metadataKey } = store.unlocked;
+  const { keySlot: oldSlot } = store.unlocked;
   const newSlot = otherSlot(oldSlot);
   const changes: Change[] = [];
   const current = (): Store => changes.at(-1)?.store ?? store;
   if (isUsed(store.header.slots[newSlot])) changes.push(setKeySlot(current(), newSlot, EMPTY_KEY_SLOT));
+  if (isZero(store.unlocked.metadataKey)) {
+    const { files } = current();
+    changes.push(rewrite(current(), { files, extended: store.unlocked.extended }, secrets));
+  }
+  const { metadataKey } = current().unlocked ?? store.unlocked;
   const sequence = nextSequence(current().header);
   changes.push(setKeySlot(current(), newSlot, wrapKey(newKey, newSlot, metadataKey, sequence, secrets)));
   changes.push(setKeySlot(current(), oldSlot, EMPTY_KEY_SLOT));
-  const unlocked = { ...store.unlocked, datastoreKey: newKey, keySlot: newSlot };
+  const unlocked = { ...(current().unlocked ?? store.unlocked), datastoreKey: newKey, keySlot: newSlot };
   return {
     steps: changes.flatMap(({ steps }) => steps),
     store: { ...current(), unlocked },
@@ -355,7 +362,7 @@ export function requireFileId(id: number): void {
 
 /** What openvmm finds out only when it overwrites something: refused before anything is written. */
 function requireSound(store: Store): void {
-  const overlap = findOverlap(store.files);
+  const [overlap] = findOverlaps(store.files);
   if (overlap !== undefined) {
     throw formatError('VMGS_OVERLAP', 'two files of the store share blocks', {
       facts: [['files', overlap.map(showFileId).join(' and ')]],

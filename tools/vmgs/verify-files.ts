@@ -7,7 +7,7 @@ import {
   encodeExtendedTable,
   EMPTY_EXTENDED_ENTRY,
   ENCRYPTED_ATTRIBUTES,
-  findOverlap,
+  findOverlaps,
   looksEncrypted,
   type ExtendedEntry,
   type FileEntry,
@@ -98,10 +98,8 @@ export function checkFileTable(
       FROM_BACKUP,
     );
   }
-  const overlap = findOverlap(files);
-  if (overlap !== undefined) {
-    add('error', 'OVERLAP', overlap[0], `shares blocks with file ${showFileId(overlap[1])}`, FROM_BACKUP);
-  }
+  for (const [id, other] of findOverlaps(files))
+    add('error', 'OVERLAP', id, `shares blocks with file ${showFileId(other)}`, FROM_BACKUP);
   return found;
 }
 
@@ -152,7 +150,7 @@ export function checkFiles(source: ByteSource, store: Store): Finding[] {
   if (hasZeroKeyDefect(source, store)) {
     const what = 'the tables are encrypted with an all-zero key: anybody can read the keys of all files';
     const mend =
-      'treat what is in it as known; write any file with the key, or make a new store, and then change the secrets';
+      'treat what is in it as known: cvm vmgs encrypt --rebuild makes a store under fresh keys; then change the secrets';
     found.push(finding('error', 'ZERO_KEY', place(EXTENDED_FILE_TABLE_ID), what, mend));
   }
   if (!isEncryptedStore(store)) {
@@ -168,8 +166,8 @@ export function checkFiles(source: ByteSource, store: Store): Finding[] {
         ),
       );
   } else if (store.unlocked === undefined) {
-    const what = 'no key is given: tags, keys and encrypted files are not checked';
-    found.push(finding('info', 'LOCKED', 'store', what, 'add --key-path'));
+    const what = 'without its key, tags, keys and encrypted files are not checked';
+    found.push(finding('info', 'LOCKED', 'store', what, 'give the key with --key-path'));
   } else {
     found.push(...checkExtended(store, place), ...checkEncrypted(source, store, place));
   }

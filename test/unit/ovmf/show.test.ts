@@ -9,7 +9,15 @@ import { command } from '../../../tools/commands/ovmf-show.ts';
 import { CvmError } from '../../../tools/errors.ts';
 import { reportFirmware, type FirmwareReport } from '../../../tools/ovmf/firmware-report.ts';
 import { expectCvmError, expectCvmRejection } from '../../support/errors.ts';
-import { buildFirmware, firmwareS, GUID, le32, S_ENTRIES, S_SECTIONS } from '../../support/firmware.ts';
+import {
+  buildFirmware,
+  firmwareS,
+  GUID,
+  le32,
+  S_ENTRIES,
+  S_SECTIONS,
+  svsmV,
+} from '../../support/firmware.ts';
 import { runCommand, scratchFolder } from '../../support/run-command.ts';
 
 const TDX_GUID = 'e47a6535-984a-4798-865e-4685a7bf8ec2';
@@ -55,7 +63,9 @@ const report = (image: Uint8Array): FirmwareReport => reportFirmware(sourceFromB
 describe('what an image can be used for', () => {
   test('the AmdSev kind measures a kernel', () => {
     const { obstacles, snpFirmwareDigest, tdx } = report(firmwareS());
-    expect(obstacles).toEqual({ snp: undefined, snpKernel: undefined, sevKernel: undefined });
+    const { tdx: tdxObstacle, ...sev } = obstacles;
+    expect(sev).toEqual({ snp: undefined, snpKernel: undefined, sevKernel: undefined });
+    expect(tdxObstacle?.code).toBe('OVMF_NO_TDX_METADATA');
     expect(Buffer.from(snpFirmwareDigest ?? []).toString('hex')).toBe(S7);
     expect(tdx).toBeUndefined();
   });
@@ -142,6 +152,14 @@ describe('what a file is that is no image', () => {
   });
 });
 
+test('what is missing is named without an article', () => {
+  const { obstacles } = report(buildFirmware({ entries: [S_ENTRIES[0]], sections: S_SECTIONS }));
+  expect(obstacles.snp?.text).toBe('the firmware has no SEV-ES reset block');
+  expect(obstacles.sevKernel?.text).toBe(
+    'the firmware has no place for kernel hashes (SEV hash table entry)',
+  );
+});
+
 describe('TDX metadata', () => {
   test('is read', () => {
     const { tdx } = report(tdxFirmware(ROWS));
@@ -167,14 +185,35 @@ describe('TDX metadata', () => {
     ['an address beyond memory', tdxFirmware([[0, 0, 2 ** 60, 0x1000, 3, 0]]), 'beyond guest memory'],
     ['a distance beyond the file', buildFirmware({ entries: [[TDX_GUID, le32(9000)]] }), 'outside the image'],
     ['a distance too short', buildFirmware({ entries: [[TDX_GUID, le32(15)]] }), 'outside the image'],
-  ])('refused: %s', (_, image, words) => {
-    const error = expectCvmError(() => report(image), 'OVMF_TDX_METADATA', 'format');
-    expect(error.message).toContain(words);
+  ])('no TDX guest starts: %s', (_, image, words) => {
+    const { tdx, obstacles } = report(image);
+    expect(tdx).toBeUndefined();
+    expect(obstacles.tdx?.code).toBe('OVMF_TDX_METADATA');
+    expect(obstacles.tdx?.text).toContain(words);
+    expect(obstacles.tdx?.mend).toContain('IntelTdx');
   });
 
-  test('refused: an entry without a distance', () => {
-    const image = buildFirmware({ entries: [[TDX_GUID, Uint8Array.of(1)]] });
-    expectCvmError(() => report(image), 'OVMF_ENTRY_DATA', 'format');
+  test('no TDX guest starts: an entry without a distance, and no entry', () => {
+    const short = buildFirmware({ entries: [[TDX_GUID, Uint8Array.of(1)]] });
+    expect(report(short).obstacles.tdx?.code).toBe('OVMF_ENTRY_DATA');
+    expect(report(firmwareS()).obstacles.tdx?.code).toBe('OVMF_NO_TDX_METADATA');
+    expect(report(tdxFirmware(ROWS)).obstacles.tdx).toBeUndefined();
+  });
+
+  test('what SEV makes of an image does not hang on it', () => {
+    const { obstacles, snpFirmwareDigest } = report(tdxFirmware([[0x1800, 0x1000, 0, 0x1000, 0, 1]]));
+    expect([obstacles.snp, obstacles.snpKernel, obstacles.sevKernel]).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ]);
+    expect(snpFirmwareDigest).toHaveLength(48);
+  });
+
+  test('an SVSM image is no wrong build of the firmware', () => {
+    const { obstacles } = report(svsmV());
+    expect(obstacles.snpKernel?.text).toContain('SVSM image');
+    expect(obstacles.sevKernel?.mend).toContain('--mode snp:svsm');
   });
 });
 

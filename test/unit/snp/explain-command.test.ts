@@ -247,3 +247,9 @@ test.each<[OptionValues, string]>([
   const error = await expectCvmRejection(() => run(options), 'SNP_MEASURE_USAGE');
   expect(error.message).toContain(text);
 });
+
+test('help promises no lists: one launch is explained', () => {
+  const texts = (command.options ?? []).map(({ description }) => description);
+  expect(texts).toContain('kernel command line');
+  expect(texts.filter((text) => /measures? each/.test(text))).toEqual([]);
+});

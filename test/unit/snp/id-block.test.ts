@@ -138,7 +138,7 @@ describe('cvm snp id-block create', () => {
 
   test('a measurement that is too long is refused, and cut with --compat', async () => {
     const long = Buffer.from(`${P2}00ff`, 'hex').toString('base64');
-    await expectCvmRejection(() => run(create, { ...KEYS, measurement: long }), 'HEX_INVALID', 'format');
+    await expectCvmRejection(() => run(create, { ...KEYS, measurement: long }), 'HEX_LENGTH', 'format');
     const { out } = await run(create, { ...KEYS, measurement: long, compat: 'snp-create-id-block' });
     expect(out).toBe((await run(create, KEYS)).out);
     const short = { ...KEYS, measurement: 'AAAA', compat: 'snp-create-id-block' };

@@ -188,7 +188,11 @@ describe('a wrong call exits with 2', () => {
     [{ ...ONE, vmmType: 'qemu' }, "unknown VMM type 'qemu'"],
     [{ ...ONE, vcpuType: 'EPYC-v9' }, 'the vCPU type is not a known EPYC model'],
     [{ ...ONE, vcpus: 'two' }, "argument --vcpus: invalid int value: 'two'"],
-    [{ ...ONE, vcpus: '-1' }, "argument --vcpus: invalid int value: '-1'"],
+    [{ ...ONE, vcpus: '-1' }, 'argument --vcpus: -1 is negative'],
+    [
+      { vcpus: '1', vcpuFamily: '23', vcpuModel: '300', vcpuStepping: '2' },
+      'argument --vcpu-model: 300 is above 255',
+    ],
     [{ ...ONE, vcpus: '0' }, 'the vCPU count is out of range'],
     [{ vcpus: '1', vcpuSig: '010' }, '--vcpu-sig is not an integer of 32 bits'],
     [{ vcpus: '1', vcpuSig: '0x100000000' }, '--vcpu-sig is not an integer of 32 bits'],

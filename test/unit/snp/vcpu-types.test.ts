@@ -38,6 +38,7 @@ describe('vCPU types', () => {
     ['epyc-v4', 'EPYC-v4'],
     ['Milan', 'EPYC-Milan'],
     ['genoa', 'EPYC-Genoa'],
+    ['EPYC-Turn', 'EPYC-Turin'],
   ])('refuses %s and names %s as the nearest', (name, nearest) => {
     expect(expectCvmError(() => vcpuTypeSignature(name), 'VCPU_TYPE_UNKNOWN', 'usage').nearest).toBe(nearest);
   });

@@ -12,11 +12,17 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, test } from 'vitest';
+import { sourceFromBytes } from '../../../tools/bytes/source.ts';
 import type { CommandEntry } from '../../../tools/commands/command.ts';
 import { COMMANDS } from '../../../tools/commands/table.ts';
+import { applyChange, withStore } from '../../../tools/commands/vmgs-file.ts';
 import { BUILD_COMMANDS } from '../../../tools/commands/build-table.ts';
 import { CvmError } from '../../../tools/errors.ts';
+import { addFirstKey, writeFile } from '../../../tools/vmgs/update.ts';
+import { wrapVhd } from '../../../tools/vmgs/vhd.ts';
+import { expectCvmRejection } from '../../support/errors.ts';
 import { runCommand, scratchFolder, type Outcome } from '../../support/run-command.ts';
+import { Device, SECRETS } from '../../support/vmgs-device.ts';
 
 const root = scratchFolder();
 afterAll(() => {
@@ -147,6 +153,13 @@ describe('create', () => {
     ['attributes without 0x', { akcertAttrs: '42060004' }, 'MARKER_VALUE', 64],
     ['a version twice', { provisionerVersion: 'a', provisionerVersionFile: 'data' }, 'OPTION_REPEATED', 64],
     ['a sector size without --raw', { sectorSize: '512' }, 'OPTION_SECTOR_SIZE', 64],
+    ['an id that is no GUID', { vhdId: '0011' }, 'OPTION_GUID', 64],
+    [
+      'an id for a file without a footer',
+      { raw: true, vhdId: '00112233-4455-4677-8899-aabbccddeeff' },
+      'OPTION_CONFLICT',
+      64,
+    ],
   ];
   test.each(refusals)('refuses %s, and makes nothing', async (_, options, code, exitCode) => {
     put('zeros', new Uint8Array(32));
@@ -254,6 +267,9 @@ describe('files', () => {
       1,
     ],
     ['a UEFI variable of nothing', 'uefi-nvram dump', {}, 'VMGS_NOT_FOUND', 4],
+    ['a dump over the store', 'dump', { fileId: '3', dataPath: './a' }, 'OUTPUT_IS_INPUT', 64],
+    ['UEFI variables over the store', 'uefi-nvram dump', { outputPath: 'a' }, 'OUTPUT_IS_INPUT', 64],
+    ['a folder that is a file', 'dump', { all: true, dataPath: 'data' }, 'FILE_ACCESS', 1],
   ];
   test.each(refusals)('refuses %s (%s), the file untouched', async (_, verb, options, code, exitCode) => {
     put('large', new Uint8Array(70_000));
@@ -271,6 +287,20 @@ describe('files', () => {
     expect(sha256('a')).toBe(before);
   });
 
+  test('another writer in between is noticed, and keeps what it wrote', async () => {
+    await vmgs('create', ['a'], { fileSize: '65536' });
+    const io = { cwd: folder, env: {}, isTerminal: false, out: () => undefined, err: () => undefined };
+    const late = withStore(io, ['a'], {}, async (store, file) => {
+      const content = sourceFromBytes(new Uint8Array(8));
+      const change = writeFile(store, { id: 4, content, encrypt: false });
+      await vmgs('write', ['a'], { fileId: '3', dataPath: 'data' });
+      applyChange(file, change);
+    });
+    await expectCvmRejection(() => late, 'FILE_CHANGED', 'usage');
+    expect((await vmgs('dump', ['a'], { fileId: '3', rawStdout: true })).out).toBe('hello world');
+    expect((await vmgs('verify', ['a'], { strict: true })).code).toBe(0);
+  });
+
   test('a raw store of 4096-byte sectors', async () => {
     const raw = { raw: true, sectorSize: '4096' };
     await vmgs('create', ['a'], { ...raw, fileSize: '65536' });
@@ -279,6 +309,24 @@ describe('files', () => {
     expect(readFileSync(at('a')).subarray(4096, 4104).toString()).toBe('GUESTRTS');
     expect((await vmgs('verify', ['a'], { ...raw, strict: true })).code).toBe(0);
     expect(await refused('list', ['a'])).toEqual(['VHD_COOKIE', 1]);
+  });
+
+  test.each([
+    ['VHD', {}],
+    ['512', { raw: true }],
+    ['4096', { raw: true, sectorSize: '4096' }],
+  ])('a store of sectors of %s shows its newest state, found without being told', async (_, made) => {
+    await vmgs('create', ['a'], { ...made, fileSize: '65536' });
+    const raw = 'raw' in made ? { raw: true } : {};
+    for (let id = 1; id < 4; id++) {
+      // The first write is the one that a single header cannot tell.
+      const options = { ...(id === 1 ? made : raw), fileId: `${id}`, dataPath: 'data' };
+      await vmgs('write', ['a'], options);
+      expect((await vmgs('dump', ['a'], { ...raw, fileId: `${id}`, rawStdout: true })).out).toBe(
+        'hello world',
+      );
+      expect((await vmgs('verify', ['a'], { ...raw, strict: true })).code).toBe(0);
+    }
   });
 });
 
@@ -423,6 +471,8 @@ describe('encryption', () => {
     expect((await vmgs('verify', ['a'], { keyPath: 'key', strict: true })).code).toBe(0);
   });
 
+  const data18 = { fileId: '18', dataPath: 'data', keyPath: 'key' };
+  const over18 = { src: '3', dst: '18', keyPath: 'key', allowOverwrite: true };
   const refusals: readonly (readonly [string, string, Options, string])[] = [
     ['a wrong key', 'write', { fileId: '1', dataPath: 'data', keyPath: 'key2' }, 'VMGS_KEY_WRONG'],
     [
@@ -436,6 +486,9 @@ describe('encryption', () => {
     ['encrypting twice', 'encrypt', { keyPath: 'key' }, 'VMGS_ENCRYPTED'],
     ['rewriting with a wrong key', 'encrypt', { keyPath: 'key2', rewriteAll: true }, 'VMGS_KEY_WRONG'],
     ['encrypting the marker', 'encrypt', { keyPath: 'key', rewrite: ['18'] }, 'VMGS_MARKER_PLAIN'],
+    ['writing a marker encrypted', 'write', { ...data18, allowOverwrite: true }, 'VMGS_MARKER_PLAIN'],
+    ['copying over the marker', 'copy', { ...over18 }, 'VMGS_MARKER_PLAIN'],
+    ['moving over the marker', 'move', { ...over18 }, 'VMGS_MARKER_PLAIN'],
     ['rewriting nothing', 'encrypt', { keyPath: 'key', rewrite: ['9'] }, 'VMGS_NOT_FOUND'],
     ['a rebuild over a file', 'encrypt', { keyPath: 'key', rebuild: 'data' }, 'VMGS_EXISTS'],
     ['a new key of zeros', 'update-key', { keyPath: 'key', newKeyPath: 'zeros' }, 'VMGS_KEY_ZERO'],
@@ -506,8 +559,14 @@ describe('marker', () => {
   });
 
   test('never encrypted, and not over one that is', async () => {
-    await vmgs('create', ['a'], { keyPath: 'key' });
-    await vmgs('write', ['a'], { keyPath: 'key', fileId: '18', dataPath: 'data' });
+    await vmgs('create', ['b'], { keyPath: 'key', file: ['18=data', '3=data'] });
+    expect((await vmgs('list', ['b'], { keyPath: 'key' })).out).toMatch(/TPM_NVRAM.*yes\n18 .* no\n/);
+    // As another tool may leave it.
+    const device = new Device(64 * 4096);
+    device.apply(addFirstKey(device.store, new Uint8Array(32).fill(1), SECRETS));
+    device.write(18, new TextEncoder().encode('hello world'), true);
+    const file = wrapVhd(device.image, new Uint8Array(16).fill(1));
+    put('a', file.read(0, file.sizeBytes));
     expect(await refused('marker write', ['a'], { force: true })).toEqual(['VMGS_LOCKED', 1]);
     expect(await refused('marker show', ['a'])).toEqual(['VMGS_MARKER_ENCRYPTED', 1]);
     expect((await json('verify', ['a'], { keyPath: 'key' }))['findings']).toMatchObject([

@@ -87,6 +87,15 @@ describe('each finding', () => {
     ['no extended table', (b, t) => b.fill(0, t + 63 * 64, t + 64 * 64), ['warning EXTENDED_TABLE']],
     ['an extended table with data', (b) => (b[3 * 4096] = 1), ['warning EXTENDED_TABLE_DATA']],
     ['an overlap', (b, t) => b.copyWithin(t + 3 * 64, t + 64, t + 68), ['error OVERLAP']],
+    [
+      'two overlaps of one file',
+      (b, t) => {
+        writeU32(b, t + 64 + 4, 20);
+        writeU32(b, t + 5 * 64, 12);
+        writeU32(b, t + 5 * 64 + 4, 1);
+      },
+      ['warning FILE_BLOCKS', 'info FILE_EMPTY', 'error OVERLAP', 'error OVERLAP'],
+    ],
     ['a place behind the end', (b, t) => writeU32(b, t + 3 * 64, 64), ['error FILE_BOUNDS']],
     ['a place in front of the files', (b, t) => writeU32(b, t + 3 * 64, 1), ['error FILE_BOUNDS']],
     ['a size above its extent', (b, t) => writeU32(b, t + 3 * 64 + 8, 4097), ['error FILE_BOUNDS']],
@@ -246,6 +255,19 @@ describe('encrypted stores', () => {
     expect(readFile(device.image, device.store, 3).read(0, 100)).toEqual(payload(100, 2));
     device.write(20, payload(1, 1), true);
     expect(codes(check(device.image, KEY))).toEqual([]);
+  });
+
+  test('the all-zero-key defect does not go into the slot of a new key', () => {
+    const device = defective();
+    device.store = unlock(device.image, openStore(device.image, device.geometry), KEY);
+    const { sequence } = device.store.header;
+    device.apply(updateKey(device.store, keyOf(0x43), SECRETS));
+    // Tables, new slot, old slot.
+    expect(device.store.header.sequence).toBe(sequence + 3);
+    expect(codes(check(device.image, keyOf(0x43)))).toEqual([]);
+    const opened = unlock(device.image, openStore(device.image, device.geometry), keyOf(0x43));
+    expect(opened.unlocked).toEqual(device.store.unlocked);
+    expect(readFile(device.image, opened, 3).read(0, 100)).toEqual(payload(100, 2));
   });
 
   test('a source of keys that makes zeros writes nothing', () => {
