@@ -160,6 +160,9 @@ async function dispatch(
     const { Command: Commander } = await import('commander');
     return await runCommand(new Commander(`${name} ${entry.noun} ${entry.verb}`), command, full);
   }
+  // The exit codes of a noun's commands are those of its mistakes too.
+  const sibling = table.find((candidate) => candidate.noun === noun);
+  if (sibling !== undefined) onCommand((await sibling.load()).command);
   refuseUnknown(name, table, noun, verb, argv[2]);
   const { Command: Commander } = await import('commander');
   const program = overview(new Commander(name), summary, table);
@@ -198,7 +201,13 @@ function refuseUnknown(
   if (verb.startsWith('-')) return;
   // `marker` of `marker write` is no verb yet; the nearest is sought among the pairs.
   const isFirstOfTwo = verbs.some((known) => known.startsWith(`${verb} `));
-  if (isFirstOfTwo && (second === undefined || second.startsWith('-'))) return;
+  if (isFirstOfTwo && second === undefined) {
+    throw usageError('COMMAND_MISSING', `'${name} ${noun} ${verb}' is the first word of a verb`, {
+      facts: [['verbs', verbs.filter((known) => known.startsWith(`${verb} `)).join(', ')]],
+      mend: `run ${name} ${noun} --help`,
+    });
+  }
+  if (isFirstOfTwo && second?.startsWith('-') === true) return;
   const typed = isFirstOfTwo ? `${verb} ${second ?? ''}` : verb;
   throw unknownWord(
     `'${name} ${noun}' has no verb '${typed}'`,
@@ -262,22 +271,28 @@ async function runCommand(
     const made = program.createOption(option.flags, option.description);
     if (option.required === true) made.makeOptionMandatory();
     if (option.defaultValue !== undefined) made.default(option.defaultValue);
+    program.addOption(made);
+    // A switch says the same thing twice.
+    if (!option.flags.includes('<')) continue;
     const given = { once: false };
     made.argParser((value: string, previous: unknown) => {
       if (option.repeatable === true)
         return [...(Array.isArray(previous) ? (previous as string[]) : []), value];
       if (given.once) {
-        throw usageError('OPTION_REPEATED', `${option.flags.split(' ')[0]} is given twice`, {
-          facts: [
-            ['first', String(previous)],
-            ['second', value],
-          ],
-        });
+        throw usageError(
+          'OPTION_REPEATED',
+          `${/--[a-z0-9-]+/.exec(option.flags)?.[0] ?? option.flags} is given twice`,
+          {
+            facts: [
+              ['first', String(previous)],
+              ['second', value],
+            ],
+          },
+        );
       }
       given.once = true;
       return value;
     });
-    program.addOption(made);
   }
   return await parse(program, words, async () =>
     command.run(program.args, program.opts<OptionValues>(), processIo()),

@@ -52,6 +52,29 @@ test('an option given twice is refused, also when the first value is the default
   expect(result.stderr).toContain('error OPTION_REPEATED (exit 2): --network is given twice');
 });
 
+// vmgstool ends with 2 when a store is not encrypted: a script must not take a slip for that.
+test.each([
+  ['vmgs', 64, 'COMMAND_MISSING'],
+  ['vmgs marker', 64, 'COMMAND_MISSING'],
+  ['vmgs query-encrypton x', 64, 'COMMAND_UNKNOWN'],
+  ['vmgs marker sho', 64, 'COMMAND_UNKNOWN'],
+  ['vmgs --no-such', 64, 'USAGE'],
+  ['igvm measur', 2, 'COMMAND_UNKNOWN'],
+  ['ext4', 2, 'COMMAND_MISSING'],
+  ['vmsg list', 2, 'COMMAND_UNKNOWN'],
+])('the mistake of cvm %s ends with %i', (words, code, name) => {
+  const result = spawnSync(join(here, 'bazel-bin/tools/cvm'), words.split(' '), { encoding: 'utf8' });
+  expect(result.stderr).toContain(`error ${name} (exit ${code}): `);
+  expect(result.status).toBe(code);
+});
+
+test('a switch may be said twice', () => {
+  const words = ['snp', 'measure', '--verbose', '--verbose', '--version'];
+  const result = spawnSync(join(here, 'bazel-bin/tools/cvm'), words, { encoding: 'utf8' });
+  expect(result.stderr).toBe('');
+  expect(result.status).toBe(0);
+});
+
 test('a full disk behind standard output is an error, not a short file', () => {
   const result = spawnSync(
     '/bin/sh',
