@@ -7,7 +7,8 @@ import type * as FileSystem from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import type { DigestName } from '../bytes/digest.ts';
-import type { Extent } from '../bytes/source.ts';
+import type { ByteSource, Extent } from '../bytes/source.ts';
+import { isPlainFile } from './files.ts';
 
 /** Less than this is hashed sooner than a thread starts. */
 const WORTH_A_THREAD_BYTES = 8 << 20;
@@ -40,6 +41,13 @@ interface Work {
 export function isWorthAThread(ranges: readonly Extent[]): boolean {
   if (availableParallelism() < 2) return false;
   return ranges.reduce((sum, { length }) => sum + length, 0) >= WORTH_A_THREAD_BYTES;
+}
+
+/** A thread that hashes a file as its one range, where that saves time. */
+export function fileAhead(source: ByteSource, name: DigestName): DigestsAhead | undefined {
+  const ranges = [{ offset: 0, length: source.sizeBytes }];
+  if (!isPlainFile(source) || !isWorthAThread(ranges)) return undefined;
+  return new DigestsAhead(source.descriptor, name, ranges);
 }
 
 export class DigestsAhead {

@@ -1,10 +1,11 @@
 import type { ByteSource } from '../bytes/source.ts';
-import { prepareSnpLaunch } from '../snp/launch-digest.ts';
+import { prepareSnpLaunch, type SnpLaunch } from '../snp/launch-digest.ts';
 import { sevEsLaunchDigest, sevLaunchDigest } from '../snp/legacy-digest.ts';
 import { parseOvmf, requireResetEip } from '../snp/ovmf.ts';
 import { svsmEntryGpa, svsmLaunchDigest, type SvsmLaunchInput } from '../snp/svsm-digest.ts';
 import { BSP_RESET_EIP, buildSvsmVmsa, buildVmsa } from '../snp/vmsa.ts';
 import type { Io } from './command.ts';
+import { fileAhead } from './digests-ahead.ts';
 import { openFile, resolvePath, writeFileWhole, type OpenFile } from './files.ts';
 import type { Cpu, SnpCall } from './snp-call.ts';
 
@@ -37,7 +38,7 @@ export async function withFiles<T>(
 export async function measureCall(call: SnpCall, io: Io): Promise<Measurement[]> {
   return await withFiles(io, async (open) => {
     if (call.compat) return await measureAsPeer(call, open, io);
-    const measurements = measureStrictly(call, open);
+    const measurements = await measureStrictly(call, open);
     if (call.dumpVmsa) await dumpVmsas(call, open, io);
     return measurements;
   });
@@ -65,7 +66,7 @@ export function svsmInput(
   };
 }
 
-function measureStrictly(call: SnpCall, open: (path: string) => ByteSource): Measurement[] {
+async function measureStrictly(call: SnpCall, open: (path: string) => ByteSource): Promise<Measurement[]> {
   const { vmmType, guestFeatures, vmsa } = call;
   const [first] = eachGuest(call);
   switch (call.mode) {
@@ -74,8 +75,7 @@ function measureStrictly(call: SnpCall, open: (path: string) => ByteSource): Mea
       return first === undefined ? [] : [{ ...first, digest: firmwareDigest }];
     }
     case 'snp': {
-      const ovmfHash = call.ovmfHash === undefined ? {} : { ovmfHash: call.ovmfHash };
-      const launch = prepareSnpLaunch({ firmware: open(call.ovmf), ...openKernel(call, open), ...ovmfHash });
+      const launch = await prepareLaunch(call, open);
       return call.cpus.flatMap((cpu) => {
         const columns = call.appends.map((append) => {
           const text = append === undefined ? {} : { append };
@@ -112,6 +112,19 @@ function measureStrictly(call: SnpCall, open: (path: string) => ByteSource): Mea
         digest: svsmLaunchDigest({ ...input, vcpus: guest.vcpus, vcpuSig: Number(guest.cpu.sig) }),
       }));
     }
+  }
+}
+
+/** A second thread hashes a large initrd. */
+async function prepareLaunch(call: SnpCall, open: (path: string) => ByteSource): Promise<SnpLaunch> {
+  const firmware = open(call.ovmf);
+  const files = openKernel(call, open);
+  const ovmfHash = call.ovmfHash === undefined ? {} : { ovmfHash: call.ovmfHash };
+  const initrd = files.initrd && fileAhead(files.initrd, 'sha256');
+  try {
+    return prepareSnpLaunch({ firmware, ...files, ...ovmfHash, initrdSha256: () => initrd?.wait(0) });
+  } finally {
+    await initrd?.stop();
   }
 }
 

@@ -10,8 +10,8 @@ import { prepareTdxImage, type AcpiSource, type TdxArtifacts, type TdxImage } fr
 import { REGISTER_BYTES } from '../tdx/register.ts';
 import { choiceOption, readSmallFile } from './bundle-files.ts';
 import type { Io, OptionSpec, OptionValues } from './command.ts';
-import { DigestsAhead, isWorthAThread } from './digests-ahead.ts';
-import { isPlainFile, resolvePath } from './files.ts';
+import { fileAhead, type DigestsAhead } from './digests-ahead.ts';
+import { resolvePath } from './files.ts';
 import { textOption } from './options.ts';
 
 export const ACPI_OPTIONS: readonly OptionSpec[] = [
@@ -90,9 +90,7 @@ export function initrdAhead(contents: BundleContents): DigestsAhead | undefined 
     if (error instanceof CvmError) return undefined;
     throw error;
   }
-  const ranges = [{ offset: 0, length: initrd.sizeBytes }];
-  if (!isPlainFile(initrd) || !isWorthAThread(ranges)) return undefined;
-  return new DigestsAhead(initrd.descriptor, 'sha384', ranges);
+  return fileAhead(initrd, 'sha384');
 }
 
 /** Where no VmConfig names an image, the folder's name stands for it. */
