@@ -38,10 +38,12 @@ export function rootWords(root: string, command: string, words: readonly string[
   ];
 }
 
-/** Runs a program of the root to its end. */
-export function runInRoot(command: string, words: readonly string[]): void {
-  execFileSync('bwrap', rootWords(root ?? '', command, words), {
-    stdio: ['ignore', 'ignore', 'inherit'],
+/** Runs a program of the root to its end. @returns what it printed */
+export function runInRoot(command: string, words: readonly string[]): string {
+  return execFileSync('bwrap', rootWords(root ?? '', command, words), {
+    encoding: 'utf8',
+    maxBuffer: 1 << 26,
+    stdio: ['ignore', 'pipe', 'inherit'],
     timeout: 300_000,
   });
 }

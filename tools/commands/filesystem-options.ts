@@ -6,8 +6,8 @@ import type { OptionSpec, OptionValues } from './command.ts';
 import type { LabelSource } from './image-tree.ts';
 import { flagOption, parseDecimal, parseUuid, requiredText, textOption } from './options.ts';
 
-/** 16 TiB less a block: block numbers have 32 bits. */
-const MAX_SIZE_BYTES = 2 ** 44 - 4096;
+/** 16 TiB: block numbers have 32 bits. */
+const MAX_SIZE_BYTES = 2 ** 44;
 const MAX_U32 = 2 ** 32 - 1;
 
 /** What an ext4 file system is beside its tree. */

@@ -14,8 +14,8 @@ export interface Geometry {
   readonly inodeTableBlocks: number;
 }
 
-/** Block numbers stay within 32 bits: 16 TiB. */
-const MAX_BLOCKS = 2 ** 32 - 1;
+/** Block numbers stay within 32 bits, their count may not: 16 TiB. */
+const MAX_BLOCKS = 2 ** 32;
 const MAX_INODES = 2 ** 32 - 1;
 const BYTES_PER_INODE = 16_384;
 /** Inodes left free beyond those in use, so that a mounted image can still get new files. */

@@ -141,6 +141,7 @@ export function makeSuperblock(
   const inodesCount = geometry.inodesPerGroup * geometry.groupCount;
   writeU32(bytes, SB.inodesCount, inodesCount);
   writeU32(bytes, SB.blocksCountLow, geometry.totalBlocks);
+  writeU32(bytes, SB.blocksCountHigh, Math.floor(geometry.totalBlocks / 2 ** 32));
   writeU32(bytes, SB.freeBlocksLow, geometry.totalBlocks - usedBlocks);
   writeU32(bytes, SB.freeInodes, inodesCount - usedInodes);
   writeU32(bytes, SB.logBlockSize, LOG_BLOCK_BYTES);

@@ -58,11 +58,14 @@ export interface TarHeader {
 }
 
 /** @internal A format error of this folder, with the place among its facts. */
-export function tarError(code: string, message: string, at: number, facts: readonly Fact[] = []): CvmError {
-  return formatError(code, message, {
-    facts: [['at byte', at], ...facts],
-    mend: 'make or fetch the archive again; if it lists well in other programs, please report it',
-  });
+export function tarError(
+  code: string,
+  message: string,
+  at: number,
+  facts: readonly Fact[] = [],
+  mend = 'make or fetch the archive again; if it lists well in other programs, please report it',
+): CvmError {
+  return formatError(code, message, { facts: [['at byte', at], ...facts], mend });
 }
 
 /** @throws CvmError format TAR_CHECKSUM | TAR_NUMBER | TAR_RANGE, `at` as offset */

@@ -74,7 +74,13 @@ function oneXattr(
   }
   if (key.startsWith(ACL_PREFIX)) {
     // Names of users in it have no meaning here, and without it files would be open to others than before.
-    throw tarError('TAR_ACL', 'a member has an access control list as text', at, [['key', showRaw(key)]]);
+    throw tarError(
+      'TAR_ACL',
+      'a member has an access control list as text',
+      at,
+      [['key', showRaw(key)]],
+      "make the archive with --xattrs --xattrs-include='*' and without --acls: lists are attributes then, by number",
+    );
   }
   return undefined;
 }

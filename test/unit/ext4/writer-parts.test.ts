@@ -1,10 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { hexToBytes } from '../../../tools/bytes/hex.ts';
+import { sourceFromBytes, sparseSource } from '../../../tools/bytes/source.ts';
 import { rawFromUtf8, utf8Bytes } from '../../../tools/bytes/text.ts';
 import { hashName } from '../../../tools/ext4/directory-hash.ts';
 import { hasSuperblock, planGeometry } from '../../../tools/ext4/geometry.ts';
-import { makeBitmap } from '../../../tools/ext4/group-writer.ts';
+import { makeBitmap, makeSuperblock } from '../../../tools/ext4/group-writer.ts';
+import { readSuperblock } from '../../../tools/ext4/superblock.ts';
 import { planXattrs, xattrEntryHash } from '../../../tools/ext4/xattr-writer.ts';
+import { EXT4_OPTIONS } from '../../support/ext4-trees.ts';
 
 describe('half-MD4 of names', () => {
   const seed = hexToBytes('00112233445566778899aabbccddeeff');
@@ -71,6 +74,18 @@ describe('geometry', () => {
       inodesPerGroup: 64,
     });
   });
+});
+
+test('a superblock counts the blocks of 16 TiB, which are one more than 32 bits hold', () => {
+  const geometry = planGeometry(2 ** 44, 2 ** 30);
+  const groups = Array.from({ length: geometry.groupCount }, () => ({
+    usedBlocks: 300,
+    usedInodes: 0,
+    directories: 0,
+  }));
+  const bytes = makeSuperblock(geometry, groups, EXT4_OPTIONS, 0);
+  const image = sparseSource(2 ** 44, [{ offset: 1024, source: sourceFromBytes(bytes) }]);
+  expect(readSuperblock(image)).toMatchObject({ blocksCount: 2 ** 32, groupCount: 2 ** 17 });
 });
 
 describe('bitmaps', () => {

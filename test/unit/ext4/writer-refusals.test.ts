@@ -147,7 +147,7 @@ describe('options', () => {
     ['a negative size', { sizeBytes: -4096 }, 'EXT4_SIZE'],
     ['half a byte', { sizeBytes: 1e6 + 0.5 }, 'EXT4_SIZE'],
     ['a size of six blocks', { sizeBytes: 6 * 4096 }, 'EXT4_SIZE'],
-    ['a size above 16 TiB', { sizeBytes: 2 ** 44 }, 'EXT4_SIZE'],
+    ['a size above 16 TiB', { sizeBytes: 2 ** 44 + 4096 }, 'EXT4_SIZE'],
     ['ten inodes', { inodeCount: 10 }, 'EXT4_INODE_COUNT'],
     ['more inodes than a bitmap has bits', { inodeCount: 32_769 }, 'EXT4_INODE_COUNT'],
   ];

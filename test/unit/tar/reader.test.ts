@@ -265,7 +265,11 @@ describe('extended attributes', () => {
   });
 
   test('rejects access control lists as text rather than lose them', () => {
-    expectCvmError(() => xattrs(record('SCHILY.acl.access', 'user::rwx,user:lisa:r--')), 'TAR_ACL');
+    const error = expectCvmError(
+      () => xattrs(record('SCHILY.acl.access', 'user::rwx,user:lisa:r--')),
+      'TAR_ACL',
+    );
+    expect(error.mend).toMatch(/--xattrs.*without --acls/);
   });
 });
 
