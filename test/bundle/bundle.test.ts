@@ -282,7 +282,7 @@ test('cvm.mjs hashes a large IGVM file with a thread that does its work', () => 
   const large = join(folder, 'large.igvm');
   const headers = [
     supportedPlatform('SEV_SNP', 1, { highestVtl: 2 }),
-    ...Array.from({ length: 2500 }, (_, i): IgvmHeader => {
+    ...Array.from({ length: 4500 }, (_, i): IgvmHeader => {
       const data = Buffer.alloc(4096, `page ${i}`);
       const dataType = PAGE_DATA_TYPES.NORMAL;
       return { kind: 'page-data', gpa: i * 4096, mask: 1, flags: 0, dataType, data };

@@ -10,8 +10,12 @@ import type { DigestName } from '../bytes/digest.ts';
 import type { ByteSource, Extent } from '../bytes/source.ts';
 import { isPlainFile } from './files.ts';
 
-/** Less than this is hashed sooner than a thread starts. */
-const WORTH_A_THREAD_BYTES = 8 << 20;
+/** Less than this is hashed sooner than a thread starts: processors have instructions for SHA-256, not for the others. */
+const WORTH_A_THREAD_BYTES = {
+  sha256: 128 << 20,
+  sha384: 16 << 20,
+  sha512: 16 << 20,
+} as const satisfies Record<DigestName, number>;
 
 /** As much as the thread reads at once. */
 const READ_BYTES = 1 << 18;
@@ -38,15 +42,15 @@ interface Work {
 }
 
 /** Whether there is a processor for a thread, and enough to do for it. */
-export function isWorthAThread(ranges: readonly Extent[]): boolean {
+export function isWorthAThread(ranges: readonly Extent[], name: DigestName): boolean {
   if (availableParallelism() < 2) return false;
-  return ranges.reduce((sum, { length }) => sum + length, 0) >= WORTH_A_THREAD_BYTES;
+  return ranges.reduce((sum, { length }) => sum + length, 0) >= WORTH_A_THREAD_BYTES[name];
 }
 
 /** A thread that hashes a file as its one range, where that saves time. */
 export function fileAhead(source: ByteSource, name: DigestName): DigestsAhead | undefined {
   const ranges = [{ offset: 0, length: source.sizeBytes }];
-  if (!isPlainFile(source) || !isWorthAThread(ranges)) return undefined;
+  if (!isPlainFile(source) || !isWorthAThread(ranges, name)) return undefined;
   return new DigestsAhead(source.descriptor, name, ranges);
 }
 

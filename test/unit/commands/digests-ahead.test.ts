@@ -112,6 +112,7 @@ describe('what a thread cannot read, it does not know', () => {
 });
 
 test('little is not worth a thread', () => {
-  expect(isWorthAThread([])).toBe(false);
-  expect(isWorthAThread(pages(2047))).toBe(false);
+  expect(isWorthAThread([], 'sha384')).toBe(false);
+  expect(isWorthAThread(pages(4095), 'sha384')).toBe(false);
+  expect(isWorthAThread(pages(32_767), 'sha256')).toBe(false);
 });

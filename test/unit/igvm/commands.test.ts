@@ -75,7 +75,7 @@ describe('igvm measure', () => {
   test.each([{}, { nativeZero: true }, { compat: 'igvmmeasure' }, { platform: 'sev' }])(
     'measures a large file as it does in one thread: %o',
     async (options) => {
-      const bytes = new Uint8Array(12 << 20);
+      const bytes = new Uint8Array(20 << 20);
       for (let i = 0; i < bytes.length; i++) bytes[i] = (i * 31) ^ (i >>> 12);
       const pages = Array.from({ length: bytes.length / 4096 }, (_, i) => {
         const data = bytes.subarray(i * 4096, (i + 1) * 4096);

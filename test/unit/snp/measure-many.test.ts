@@ -119,7 +119,7 @@ describe('many measurements at once', () => {
 
 // Large enough for a second thread.
 test('a large initrd is measured as in one thread, and a bad firmware is still refused', async () => {
-  const initrd = Buffer.alloc(9 << 20, 'an initrd of some size; ');
+  const initrd = Buffer.alloc(129 << 20, 'an initrd of some size; ');
   writeFileSync(join(folder, 'initrd'), initrd);
   const options = { kernel: 'kernel', initrd: 'initrd', vcpus: '1', vcpuType: 'EPYC-Genoa', append: ['a'] };
   const launch = prepareSnpLaunch({ firmware: firmwareS(), kernel: Buffer.from('kernel'), initrd });

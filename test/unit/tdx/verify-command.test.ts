@@ -361,7 +361,7 @@ describe('tdx measure', () => {
 
   // Large enough for a second thread.
   test('measures a large initrd as it does in one thread, and verifies first', async () => {
-    const initrd = Buffer.alloc(9 << 20, 'an initrd of some size; ');
+    const initrd = Buffer.alloc(17 << 20, 'an initrd of some size; ');
     writeFileSync(join(home, 'large-initrd'), initrd);
     await run(create, {
       ...{ ovmf: 'ovmf', kernel: 'kernel', initrd: 'large-initrd', rootfs: 'rootfs' },
