@@ -5,7 +5,7 @@
  */
 import { fdatasync, fstatSync, write } from 'node:fs';
 import type { MessagePort, Worker } from 'node:worker_threads';
-import { compressSlices, SLICE_BYTES, slices } from '../zstd/compress.ts';
+import { compressSlices, OUTPUT_BYTES, SLICE_BYTES, slices } from '../zstd/compress.ts';
 import type { ZstdLevel } from '../zstd/pinned-encoder.ts';
 import type { Chunks } from './files.ts';
 
@@ -140,7 +140,12 @@ async function writePieces(handle: number, pieces: AsyncIterable<Uint8Array>): P
   const isSynced = fstatSync(handle).isFile();
   let sinceSync = 0;
   let syncing: Promise<void> | undefined;
+  let last: ArrayBufferLike | undefined;
   for await (const piece of pieces) {
+    if (piece.buffer !== last) {
+      release(last);
+      last = piece.buffer;
+    }
     for (let done = 0; done < piece.length;) done += await writeSome(handle, piece.subarray(done));
     sinceSync += piece.length;
     if (isSynced && sinceSync >= SYNC_BYTES && syncing === undefined) {
@@ -151,6 +156,14 @@ async function writePieces(handle: number, pieces: AsyncIterable<Uint8Array>): P
     }
   }
   await syncing;
+}
+
+/**
+ * Gives memory back at once. The encoder makes new buffers all the time, and of what is not on its heap V8 lets some
+ * 60 MB die before it looks. Pieces of one buffer follow each other; smaller buffers may be of a pool.
+ */
+function release(buffer: ArrayBufferLike | undefined): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === OUTPUT_BYTES) buffer.transfer(0);
 }
 
 /** Whether it succeeds shows when the file is synced as a whole. */

@@ -68,7 +68,7 @@ export async function writePartition(
     const index = await scanContents(contents, plan, workers, scratch);
     const { image, runs, rootHash } = makeImage(entries, plan, index, scratch);
     const archive = writeSparseTar([{ name: PARTITION_MEMBER, source: image, runs }], { reuseBuffer: true });
-    const inFlight = Math.min(workers.jobs, MAX_SLICES);
+    const inFlight = Math.min(workers.jobs + 1, MAX_SLICES);
     if (workers.jobs === 1) {
       await writeFileWhole(output, compressFrames(archive, PARTITION_LEVEL, inFlight));
     } else {

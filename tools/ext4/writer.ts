@@ -1,4 +1,4 @@
-import { isZero } from '../bytes/compare.ts';
+import { concatBytes, isZero } from '../bytes/compare.ts';
 import { sourceFromBytes, sparseSource, type ByteSource, type Piece } from '../bytes/source.ts';
 import { utf8Bytes } from '../bytes/text.ts';
 import { unitSource } from '../bytes/unit-source.ts';
@@ -177,6 +177,7 @@ function groupPieces(
   const groups = groupUses(geometry, tree, allocator);
   const descriptors = sourceFromBytes(makeDescriptors(geometry, groups, seed));
 
+  const bitmapsOf = bitmapSources(geometry.inodesPerGroup);
   const pieces: Piece[] = [];
   groups.forEach((use, group) => {
     const start = groupStart(group) * BLOCK_BYTES;
@@ -190,11 +191,8 @@ function groupPieces(
       pieces.push({ offset: start + BLOCK_BYTES, source: descriptors });
     }
     const bitmaps = blockBitmapBlock(geometry, group) * BLOCK_BYTES;
-    const makeBitmaps = (index: number): Uint8Array =>
-      index === 0
-        ? makeBitmap(use.usedBlocks, groupBlocks(geometry, group))
-        : makeBitmap(use.usedInodes, geometry.inodesPerGroup);
-    pieces.push({ offset: bitmaps, source: unitSource(BLOCK_BYTES, 2, makeBitmaps) });
+    pieces.push({ offset: bitmaps, source: bitmapsOf(use, groupBlocks(geometry, group)) });
+    if (use.usedInodes === 0) return;
     const firstInode = group * geometry.inodesPerGroup + 1;
     pieces.push({
       offset: bitmaps + 2 * BLOCK_BYTES,
@@ -204,6 +202,22 @@ function groupPieces(
     });
   });
   return pieces;
+}
+
+/** Both bitmaps of a group. Most groups of a large image are alike: of 131,072, all but a few share their source. */
+function bitmapSources(inodesPerGroup: number): (use: GroupUse, blocks: number) => ByteSource {
+  const known = new Map<string, ByteSource>();
+  return ({ usedBlocks, usedInodes }, blocks) => {
+    const key = `${usedBlocks} ${blocks} ${usedInodes}`;
+    let source = known.get(key);
+    if (source === undefined) {
+      source = sourceFromBytes(
+        concatBytes(makeBitmap(usedBlocks, blocks), makeBitmap(usedInodes, inodesPerGroup)),
+      );
+      known.set(key, source);
+    }
+    return source;
+  };
 }
 
 function groupUses(geometry: Geometry, tree: TreePlan, allocator: BlockAllocator): GroupUse[] {

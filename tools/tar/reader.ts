@@ -81,14 +81,15 @@ const NOTHING_PENDING: Pending = { records: undefined, longName: undefined, long
  *   TAR_XATTR | TAR_ACL | TAR_MEMBERS
  */
 export function* readTar(source: ByteSource): Generator<TarMember> {
+  const headers = headersOf(source);
   const globals = new Map<RawText, PaxRecord>();
   let pending = NOTHING_PENDING;
   let members = 0;
   let attributeBytes = 0;
   for (let at = 0; ;) {
-    const block = readBlocks(source, at, BLOCK_BYTES, 'a header');
+    const block = readBlocks(headers, at, BLOCK_BYTES, 'a header');
     if (isEndBlock(block)) {
-      checkEnd(source, at, pending);
+      checkEnd(headers, at, pending);
       return;
     }
     const header = readHeader(block, at);
@@ -99,18 +100,18 @@ export function* readTar(source: ByteSource): Generator<TarMember> {
     switch (header.typeFlag) {
       case 'x':
         if (pending.records !== undefined) throw extensionTwice(at);
-        pending = { ...pending, records: readPaxRecords(extension(source, header, dataAt), dataAt) };
+        pending = { ...pending, records: readPaxRecords(extension(headers, header, dataAt), dataAt) };
         break;
       case 'g':
-        addGlobals(globals, readPaxRecords(extension(source, header, dataAt), dataAt), at);
+        addGlobals(globals, readPaxRecords(extension(headers, header, dataAt), dataAt), at);
         break;
       case 'L':
         if (pending.longName !== undefined) throw extensionTwice(at);
-        pending = { ...pending, longName: longText(source, header, dataAt) };
+        pending = { ...pending, longName: longText(headers, header, dataAt) };
         break;
       case 'K':
         if (pending.longLink !== undefined) throw extensionTwice(at);
-        pending = { ...pending, longLink: longText(source, header, dataAt) };
+        pending = { ...pending, longLink: longText(headers, header, dataAt) };
         break;
       default: {
         const { member, endAt } = readMember(source, block, header, at, pending, globals);
@@ -131,7 +132,7 @@ export function* readTar(source: ByteSource): Generator<TarMember> {
   }
 }
 
-function checkEnd(source: ByteSource, at: number, pending: Pending): void {
+function checkEnd(source: Headers, at: number, pending: Pending): void {
   const next = readBlocks(source, at + BLOCK_BYTES, BLOCK_BYTES, 'the second block of the end mark');
   if (!isEndBlock(next)) {
     throw tarError('TAR_END', 'one block of zeros stands alone: an archive ends with two', at);
@@ -270,7 +271,7 @@ function extensionTwice(at: number): Error {
   return tarError('TAR_EXTENSION', 'two extended headers of one kind stand before the same member', at);
 }
 
-function extension(source: ByteSource, header: TarHeader, dataAt: number): Uint8Array {
+function extension(source: Headers, header: TarHeader, dataAt: number): Uint8Array {
   if (header.sizeBytes > EXTENSION_LIMIT_BYTES) {
     throw tarError('TAR_EXTENSION', 'an extended header is larger than is read', dataAt, [
       ['size', `${header.sizeBytes} bytes`],
@@ -281,7 +282,7 @@ function extension(source: ByteSource, header: TarHeader, dataAt: number): Uint8
 }
 
 /** The content of an `L` or `K` member: text up to a NUL, which ends it. */
-function longText(source: ByteSource, header: TarHeader, dataAt: number): RawText {
+function longText(source: Headers, header: TarHeader, dataAt: number): RawText {
   const text = rawFromBytes(extension(source, header, dataAt));
   const end = text.indexOf('\0');
   if (end >= 0 && /[^\0]/.test(text.slice(end))) {
@@ -290,8 +291,30 @@ function longText(source: ByteSource, header: TarHeader, dataAt: number): RawTex
   return end < 0 ? text : text.slice(0, end);
 }
 
+type Headers = Pick<ByteSource, 'sizeBytes' | 'read'>;
+
+/** As much as is read where a header is: those of one member, up to three, mostly fit. */
+const HEADERS_BYTES = 4096;
+
+/** The source for whoever reads headers: what follows one is likely the next, and a read costs more than its bytes. */
+function headersOf(source: ByteSource): Headers {
+  let start = 0;
+  let held: Uint8Array = new Uint8Array(0);
+  return {
+    sizeBytes: source.sizeBytes,
+    read(at, length) {
+      if (length > HEADERS_BYTES) return source.read(at, length);
+      if (at < start || at + length > start + held.length) {
+        held = source.read(at, Math.min(HEADERS_BYTES, source.sizeBytes - at));
+        start = at;
+      }
+      return held.subarray(at - start, at - start + length);
+    },
+  };
+}
+
 /** @throws CvmError format TAR_TRUNCATED */
-function readBlocks(source: ByteSource, at: number, length: number, what: string): Uint8Array {
+function readBlocks(source: Headers, at: number, length: number, what: string): Uint8Array {
   if (at + length > source.sizeBytes) throw truncated(source, at, length, what);
   return source.read(at, length);
 }
@@ -303,7 +326,7 @@ function window(source: ByteSource, at: number, length: number, name: RawText): 
   return sliceSource(source, at, length);
 }
 
-function truncated(source: ByteSource, at: number, length: number, what: string): Error {
+function truncated(source: Headers, at: number, length: number, what: string): Error {
   return tarError('TAR_TRUNCATED', 'the archive ends before it should', at, [
     ['missing', what],
     ['needed', `${length} bytes`],

@@ -23,7 +23,7 @@ const IN_FLIGHT = 4;
 const FINISHED = 1;
 
 /** In so large pieces the encoder hands out what it makes: few, because each is a turn of the main thread. */
-const OUTPUT_BYTES = 512 << 10;
+export const OUTPUT_BYTES = 512 << 10;
 
 /**
  * Compresses a stream to independent frames, one for every {@link SLICE_BYTES} of content, each with its content size
