@@ -12,8 +12,21 @@ export function unitSource(
   make: (index: number) => Uint8Array,
 ): ByteSource {
   const sizeBytes = unitBytes * count;
+  const fill = (offset: number, target: Uint8Array): void => {
+    const { length } = target;
+    for (let index = Math.floor(offset / unitBytes); index * unitBytes < offset + length; index++) {
+      const start = index * unitBytes;
+      const from = Math.max(start, offset);
+      const to = Math.min(start + unitBytes, offset + length);
+      target.set(make(index).subarray(from - start, to - start), from - offset);
+    }
+  };
   return {
     sizeBytes,
+    readInto(offset, target) {
+      checkRange(sizeBytes, offset, target.length);
+      fill(offset, target);
+    },
     extents: sizeBytes === 0 ? [] : [{ offset: 0, length: sizeBytes }],
     read(offset, length) {
       checkRange(sizeBytes, offset, length);
@@ -21,12 +34,7 @@ export function unitSource(
       const within = offset - first * unitBytes;
       if (length > 0 && within + length <= unitBytes) return make(first).subarray(within, within + length);
       const bytes = new Uint8Array(length);
-      for (let index = first; index * unitBytes < offset + length; index++) {
-        const start = index * unitBytes;
-        const from = Math.max(start, offset);
-        const to = Math.min(start + unitBytes, offset + length);
-        bytes.set(make(index).subarray(from - start, to - start), from - offset);
-      }
+      fill(offset, bytes);
       return bytes;
     },
   };

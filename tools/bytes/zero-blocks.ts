@@ -38,6 +38,8 @@ export function* dataRuns(source: ByteSource, blockBytes: number): Generator<Ext
   let start = -1;
   let end = 0;
   let seen = 0;
+  // Nothing of what is read is kept: one buffer does, where the source has none of its own to show.
+  let buffer: Uint8Array | undefined;
   for (const extent of source.extents) {
     let at = Math.max(seen, extent.offset - (extent.offset % blockBytes));
     const last = Math.min(
@@ -46,7 +48,13 @@ export function* dataRuns(source: ByteSource, blockBytes: number): Generator<Ext
     );
     while (at < last) {
       const length = Math.min(CHUNK_BYTES, last - at);
-      const bytes = source.read(at, length);
+      let bytes: Uint8Array;
+      if (source.readInto === undefined) bytes = source.read(at, length);
+      else {
+        buffer ??= new Uint8Array(Math.min(CHUNK_BYTES, source.sizeBytes));
+        bytes = buffer.subarray(0, length);
+        source.readInto(at, bytes);
+      }
       const words = wordsOf(bytes);
       for (let block = 0; block < length; block += blockBytes) {
         const count = Math.min(blockBytes, length - block);
