@@ -71,7 +71,7 @@ test.each([
 test('a switch may be said twice', () => {
   const words = ['snp', 'measure', '--verbose', '--verbose', '--version'];
   const result = spawnSync(join(here, 'bazel-bin/tools/cvm'), words, { encoding: 'utf8' });
-  expect(result.stderr).toBe('');
+  expect(result.stdout).toContain('sev-snp-measure');
   expect(result.status).toBe(0);
 });
 

@@ -10,11 +10,12 @@ import { isMainThread, parentPort, Worker, workerData, type MessagePort } from '
 import { bug } from '../errors.ts';
 import { scanBlocks, type BlockScan, type DigestParameters } from '../partition/block-scan.ts';
 import { BATCH_BYTES } from '../partition/content-index.ts';
+import { freeBuffer } from './buffers.ts';
 import type { Chunks } from './files.ts';
 import { packInThread, servePacking, type PackingTask, type ToThread } from './packing-thread.ts';
 import { WORKER_MARK } from './worker-mark.ts';
 
-/** As many as Node has threads to compress with. Each costs buffers and a heap: more would not stay within 350 MB. */
+/** As many as Node has threads to compress with. */
 export const MAX_JOBS = 4;
 
 /** Two threads hash as fast as one reads; every further one would cost 30 MB and wait. */
@@ -109,7 +110,7 @@ export class BlockWorkers {
   async pack(task: PackingTask, chunks: Chunks): Promise<void> {
     const thread = this.#threads.shift() ?? this.#start();
     await this.close();
-    this.#buffers.length = 0;
+    for (const buffer of this.#buffers.splice(0)) freeBuffer(buffer);
     this.#threads.push(thread);
     try {
       await packInThread(thread.worker, task, chunks);

@@ -7,6 +7,7 @@ import { fdatasync, fstatSync, write } from 'node:fs';
 import type { MessagePort, Worker } from 'node:worker_threads';
 import { compressSlices, OUTPUT_BYTES, SLICE_BYTES, slices } from '../zstd/compress.ts';
 import type { ZstdLevel } from '../zstd/pinned-encoder.ts';
+import { freeBuffer } from './buffers.ts';
 import type { Chunks } from './files.ts';
 
 /** After so many bytes the disk is told to begin: at the end, little is left to wait for. */
@@ -143,7 +144,7 @@ async function writePieces(handle: number, pieces: AsyncIterable<Uint8Array>): P
   let last: ArrayBufferLike | undefined;
   for await (const piece of pieces) {
     if (piece.buffer !== last) {
-      release(last);
+      freeOutput(last);
       last = piece.buffer;
     }
     for (let done = 0; done < piece.length;) done += await writeSome(handle, piece.subarray(done));
@@ -158,12 +159,9 @@ async function writePieces(handle: number, pieces: AsyncIterable<Uint8Array>): P
   await syncing;
 }
 
-/**
- * Gives memory back at once. The encoder makes new buffers all the time, and of what is not on its heap V8 lets some
- * 60 MB die before it looks. Pieces of one buffer follow each other; smaller buffers may be of a pool.
- */
-function release(buffer: ArrayBufferLike | undefined): void {
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === OUTPUT_BYTES) buffer.transfer(0);
+/** The encoder makes new buffers all the time. Pieces of one follow each other; smaller ones may be of a pool. */
+function freeOutput(buffer: ArrayBufferLike | undefined): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === OUTPUT_BYTES) freeBuffer(buffer);
 }
 
 /** Whether it succeeds shows when the file is synced as a whole. */

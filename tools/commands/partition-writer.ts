@@ -15,14 +15,15 @@ import { formatVerity, type KeptBlock } from '../verity/format.ts';
 import { VERITY_ALGORITHMS, type VerityParameters } from '../verity/parameters.ts';
 import { checkEncoder, compressFrames, PARTITION_LEVEL } from '../zstd/compress.ts';
 import { BlockWorkers, defaultJobs } from './block-workers.ts';
+import { freeBuffer } from './buffers.ts';
 import { writeFileBy, writeFileWhole } from './files.ts';
 import { ScratchStore } from './scratch-file.ts';
 
 /** Less content than this is done before threads have started. */
 const THREADS_FROM_BYTES = 32 << 20;
 
-/** Slices in the encoder's hands. Each costs up to 45 MB until it is written, and all has to stay within 350. */
-const MAX_SLICES = 3;
+/** Slices in the encoder's hands: one more than there are threads, so that none of these waits for the next. */
+const slicesAtOnce = (jobs: number): number => jobs + 1;
 
 export interface PartitionPlan {
   readonly ext4: Ext4Options;
@@ -68,7 +69,7 @@ export async function writePartition(
     const index = await scanContents(contents, plan, workers, scratch);
     const { image, runs, rootHash } = makeImage(entries, plan, index, scratch);
     const archive = writeSparseTar([{ name: PARTITION_MEMBER, source: image, runs }], { reuseBuffer: true });
-    const inFlight = Math.min(workers.jobs + 1, MAX_SLICES);
+    const inFlight = slicesAtOnce(workers.jobs);
     if (workers.jobs === 1) {
       await writeFileWhole(output, compressFrames(archive, PARTITION_LEVEL, inFlight));
     } else {
@@ -102,6 +103,7 @@ async function scanContents(
   for (const batch of index.batches(contents, () => workers.takeBuffer())) {
     const work = workers.scan(batch.bytes, verity?.parameters).then((scan) => {
       index.add(batch.index, scan);
+      freeBuffer(scan.digests.buffer);
     });
     // Awaited below; a failure meanwhile must not count as unhandled.
     work.catch(() => undefined);

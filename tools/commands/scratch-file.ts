@@ -43,12 +43,12 @@ export class ScratchStore {
     this.#folder = folder;
   }
 
-  /** @returns where they stand */
+  /** Copies bytes. @returns where they stand */
   append(bytes: Uint8Array): number {
     const at = this.#sizeBytes;
     if (this.#handle === undefined && at + bytes.length > MEMORY_BYTES) this.#spill();
     if (this.#handle === undefined) {
-      this.#memory.push(bytes);
+      this.#memory.push(bytes.slice());
       this.#starts.push(at);
     } else {
       writeFully(this.#folder, this.#handle, bytes, at);

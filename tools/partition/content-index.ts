@@ -15,7 +15,7 @@ interface Segment {
 
 /** Keeps bytes for later, in memory or elsewhere. */
 export interface ByteStore {
-  /** @returns where they stand */
+  /** Keeps nothing of the buffer. @returns where the bytes stand */
   append(bytes: Uint8Array): number;
   read(at: number, length: number): Uint8Array;
 }
@@ -84,7 +84,7 @@ export class ContentIndex {
     if (used > 0) yield { index, bytes: bytes.subarray(0, used * BLOCK_BYTES) };
   }
 
-  /** Takes in what a batch turned out to hold. In any order. */
+  /** Takes in what a batch turned out to hold, in any order; the digests may be thrown away afterwards. */
   add(index: number, { masks, digests }: BlockScan): void {
     this.#masks[index] = masks;
     if (this.#digestBytes > 0) this.#digestsAt[index] = this.#store.append(digests);
