@@ -11,8 +11,8 @@ export const command: Command = {
   summary: 'put a file into an existing ext4 image',
   description:
     'Adds a regular file, or gives one that is there new content and mode, and keeps every other byte it can: no block ' +
-    'moves. The directory must exist; links are not followed. The image is replaced whole or not at all. A hash tree over ' +
-    'the image is no longer true afterwards: make it anew with verity format.',
+    'moves. The directory must exist; links are not followed; a file with an access control list keeps its mode. The image ' +
+    'is replaced whole or not at all. A hash tree over the image is no longer true afterwards: make it anew with verity format.',
   arguments: [
     {
       name: '<img>',

@@ -49,6 +49,7 @@ export function parseDecimal(text: string, what: string, min: number, max: numbe
       ['found', text],
       ['range', `${min} to ${max}`],
     ],
+    mend: 'write digits alone, without a unit, a sign or separators',
   });
 }
 

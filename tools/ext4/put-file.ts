@@ -10,7 +10,7 @@ import { freeMapping, writeMapping } from './edit-mapping.ts';
 import { EditVolume, type ChangedImage } from './edit-volume.ts';
 import type { FileExtent } from './extent-tree.ts';
 import { readDirectory } from './directory.ts';
-import { readNamedInode } from './inode-entry.ts';
+import { readEntry, readNamedInode } from './inode-entry.ts';
 import { extraSizeOf, hasFlag, readInode, type Inode } from './inode.ts';
 import {
   INODE,
@@ -35,6 +35,8 @@ export interface PutFile {
   readonly mtimeSec: number;
 }
 
+const ACCESS_LIST = 'system.posix_acl_access';
+
 /** Bytes of a new slot in use beyond the first 128. */
 const EXTRA_SIZE = 32;
 
@@ -44,7 +46,7 @@ const EXTRA_SIZE = 32;
  * space stay as they are. Attributes of a file that is there stay.
  *
  * @returns the changed image, which reads the old one and the content
- * @throws CvmError usage EXT4_PUT_PATH | EXT4_EDIT_UNSUPPORTED | EXT4_EDIT_DIRECTORY | EXT4_FULL | EXT4_NOT_CLEAN; format,
+ * @throws CvmError usage EXT4_PUT_PATH | EXT4_PUT_ACL | EXT4_EDIT_UNSUPPORTED | EXT4_EDIT_DIRECTORY | EXT4_FULL | EXT4_NOT_CLEAN; format,
  *   those of every structure met
  */
 export function putFile(source: ByteSource, file: PutFile): ChangedImage {
@@ -95,11 +97,30 @@ function replaceFile(volume: EditVolume, inode: Inode, file: PutFile): void {
     if (hasFlag(inode, flag)) throw pathError(file.path, what);
   }
   if (!hasFlag(inode, INODE_FLAG.extents)) throw pathError(file.path, 'its content has no extents');
+  requireModeOfList(volume, inode, file);
   const slot = slotOf(volume, inode.number);
   freeMapping(volume, inode);
   const owned = inode.xattrBlock === 0 ? 0 : 1;
   const mapping = placeContent(volume, file.content, inode);
   writeSlot(volume, slot, inode.number, file, mapping.blockArea, owned + mapping.blocks);
+}
+
+/**
+ * With an access control list, three of its entries are what chmod would change: a mode alone would leave rights to those
+ * whom the list names, or take them from them.
+ */
+function requireModeOfList(volume: EditVolume, inode: Inode, file: PutFile): void {
+  if ((inode.mode & 0o777) === (file.mode & 0o777)) return;
+  const { xattrs } = readEntry(volume, file.path, readNamedInode(volume, inode.number));
+  if (!xattrs.has(ACCESS_LIST)) return;
+  throw usageError('EXT4_PUT_ACL', 'a file with an access control list keeps its mode', {
+    facts: [
+      ['path', `/${showRaw(file.path)}`],
+      ['mode', `0${(inode.mode & 0o7777).toString(8)}`],
+      ['asked for', `0${file.mode.toString(8)}`],
+    ],
+    mend: 'give the mode that it has, or build the image anew from a tree with the list that you want',
+  });
 }
 
 function addFile(volume: EditVolume, directory: Inode, name: RawText, file: PutFile): void {

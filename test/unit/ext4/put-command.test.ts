@@ -18,6 +18,17 @@ afterAll(() => {
 });
 
 const LABEL = utf8Bytes('system_u:object_r:etc_t:s0\0');
+/** As getxattr gives it: owner rw-, user 1000 rwx, group r--, mask rwx, others nothing. */
+const LIST = Uint8Array.from(
+  [
+    [2, 0, 0, 0],
+    [1, 0, 6, 0, 255, 255, 255, 255],
+    [2, 0, 7, 0, 0xe8, 3, 0, 0],
+    [4, 0, 4, 0, 255, 255, 255, 255],
+    [16, 0, 7, 0, 255, 255, 255, 255],
+    [32, 0, 0, 0, 255, 255, 255, 255],
+  ].flat(),
+);
 const TREE = [
   dirEntry('etc'),
   fileEntry('etc/hosts', utf8Bytes('old'), {
@@ -28,6 +39,10 @@ const TREE = [
   hardlinkEntry('etc/hosts.second', 'etc/hosts'),
   fileEntry('other', new Uint8Array(9000).fill(3)),
   linkEntry('link', 'etc/hosts'),
+  fileEntry('listed', utf8Bytes('old'), {
+    mode: 0o670,
+    xattrs: new Map([['system.posix_acl_access', LIST]]),
+  }),
 ];
 
 beforeEach(() => {
@@ -67,6 +82,17 @@ describe('ext4 put', () => {
     }
     expect((await runCommand(cat, folder, ['img', '/link'], { output: 'out' })).code).toBe(0);
     expect(readFileSync(at('out'), 'utf8')).toBe('new content');
+  });
+
+  test('a file with an access control list keeps it, as long as the mode stays', async () => {
+    await run('new:/listed:0670');
+    expect(read().lookup('listed')?.xattrs.get('system.posix_acl_access')).toEqual(LIST);
+    await run('new:/listed:4670');
+    expect(read().lookup('listed')).toMatchObject({ mode: 0o4670 });
+    const before = readFileSync(at('img'));
+    const error = await refuse('new:/listed:0600', 'EXT4_PUT_ACL');
+    expect(error.facts).toContainEqual(['mode', '04670']);
+    expect(readFileSync(at('img')).equals(before)).toBe(true);
   });
 
   test('writes elsewhere with --output, and leaves the image', async () => {
