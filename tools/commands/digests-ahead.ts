@@ -1,21 +1,16 @@
 /**
- * A second thread that hashes ranges of an open file from the last one on, while the caller comes from the first. Who
+ * A second thread that takes the SHA-384 of ranges of an open file from the last one on, while the caller comes from the first. Who
  * gets to a range first hashes it, so nobody waits, and where the thread fails the caller has done all of it.
  */
 import type * as Crypto from 'node:crypto';
 import type * as FileSystem from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import type { DigestName } from '../bytes/digest.ts';
 import type { ByteSource, Extent } from '../bytes/source.ts';
 import { isPlainFile } from './files.ts';
 
-/** Less than this is hashed sooner than a thread starts: processors have instructions for SHA-256, not for the others. */
-const WORTH_A_THREAD_BYTES = {
-  sha256: 128 << 20,
-  sha384: 16 << 20,
-  sha512: 16 << 20,
-} as const satisfies Record<DigestName, number>;
+/** Less than this is hashed sooner than a thread starts. (Of SHA-256, which processors have instructions for, all is.) */
+const WORTH_A_THREAD_BYTES = 16 << 20;
 
 /** As much as the thread reads at once. */
 const READ_BYTES = 1 << 18;
@@ -23,7 +18,7 @@ const READ_BYTES = 1 << 18;
 /** A thread that has not begun by then never will. */
 const START_MS = 2000;
 
-const DIGEST_BYTES = { sha256: 32, sha384: 48, sha512: 64 } as const satisfies Record<DigestName, number>;
+const DIGEST_BYTES = 48;
 
 /** Where in {@link Work.state} what stands. */
 const PLACES = { firstHashed: 0, isStopped: 1, hasBegun: 2, hasEnded: 3 } as const;
@@ -31,7 +26,6 @@ const PLACES = { firstHashed: 0, isStopped: 1, hasBegun: 2, hasEnded: 3 } as con
 /** What the thread is told. */
 interface Work {
   readonly descriptor: number;
-  readonly name: DigestName;
   readonly digestBytes: number;
   readonly readBytes: number;
   /** Offset and length of each range. */
@@ -42,16 +36,16 @@ interface Work {
 }
 
 /** Whether there is a processor for a thread, and enough to do for it. */
-export function isWorthAThread(ranges: readonly Extent[], name: DigestName): boolean {
+export function isWorthAThread(ranges: readonly Extent[]): boolean {
   if (availableParallelism() < 2) return false;
-  return ranges.reduce((sum, { length }) => sum + length, 0) >= WORTH_A_THREAD_BYTES[name];
+  return ranges.reduce((sum, { length }) => sum + length, 0) >= WORTH_A_THREAD_BYTES;
 }
 
 /** A thread that hashes a file as its one range, where that saves time. */
-export function fileAhead(source: ByteSource, name: DigestName): DigestsAhead | undefined {
+export function fileAhead(source: ByteSource): DigestsAhead | undefined {
   const ranges = [{ offset: 0, length: source.sizeBytes }];
-  if (!isPlainFile(source) || !isWorthAThread(ranges, name)) return undefined;
-  return new DigestsAhead(source.descriptor, name, ranges);
+  if (!isPlainFile(source) || !isWorthAThread(ranges)) return undefined;
+  return new DigestsAhead(source.descriptor, ranges);
 }
 
 export class DigestsAhead {
@@ -59,15 +53,13 @@ export class DigestsAhead {
   readonly #ended: Promise<void>;
 
   /** @param descriptor stays open until {@link stop} is done */
-  constructor(descriptor: number, name: DigestName, ranges: readonly Extent[]) {
-    const digestBytes = DIGEST_BYTES[name];
+  constructor(descriptor: number, ranges: readonly Extent[]) {
     this.#work = {
       descriptor,
-      name,
-      digestBytes,
+      digestBytes: DIGEST_BYTES,
       readBytes: READ_BYTES,
       ranges: Float64Array.from(ranges.flatMap(({ offset, length }) => [offset, length])),
-      digests: new Uint8Array(new SharedArrayBuffer(ranges.length * digestBytes)),
+      digests: new Uint8Array(new SharedArrayBuffer(ranges.length * DIGEST_BYTES)),
       state: new Int32Array(new SharedArrayBuffer(16)),
       places: PLACES,
     };
@@ -111,7 +103,7 @@ export class DigestsAhead {
 function hashBackwards(
   { createHash, hash }: typeof Crypto,
   { readSync }: typeof FileSystem,
-  { descriptor, name, digestBytes, readBytes, ranges, digests, state, places }: Work,
+  { descriptor, digestBytes, readBytes, ranges, digests, state, places }: Work,
 ): void {
   const buffer = new Uint8Array(readBytes);
   const target = Buffer.from(digests.buffer);
@@ -131,7 +123,7 @@ function hashBackwards(
 
   /** A range larger than the buffer. @returns false when it was not hashed */
   const hashLarge = (index: number): boolean => {
-    const whole = createHash(name);
+    const whole = createHash('sha384');
     for (let at = offsetOf(index); at < endOf(index); at += readBytes) {
       if (isStopped()) return false;
       whole.update(read(at, Math.min(at + readBytes, endOf(index))));
@@ -154,7 +146,7 @@ function hashBackwards(
     const bytes = read(start, endOf(last));
     for (let i = first; i <= last; i++) {
       // A string of Latin-1 is the cheapest form in which Node.js hands a digest over.
-      const digest = hash(name, bytes.subarray(offsetOf(i) - start, endOf(i) - start), 'binary');
+      const digest = hash('sha384', bytes.subarray(offsetOf(i) - start, endOf(i) - start), 'binary');
       target.write(digest, i * digestBytes, 'latin1');
     }
     return first;

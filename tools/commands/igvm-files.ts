@@ -60,7 +60,7 @@ export async function withMeasuredPages<T>(
     const file = inFile(path, () => readIgvm(source, { sharesPageBuffer: true }));
     const pages = platform === 'sev-snp' ? pagesOf(file) : [];
     const ranges = pages.map(({ fileOffset }) => ({ offset: fileOffset, length: IGVM_PAGE_BYTES }));
-    if (isWorthAThread(ranges, 'sha384')) ahead = new DigestsAhead(source.descriptor, 'sha384', ranges);
+    if (isWorthAThread(ranges)) ahead = new DigestsAhead(source.descriptor, ranges);
     let next = 0;
     return inFile(path, () =>
       action(file, (page) => {

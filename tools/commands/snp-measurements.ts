@@ -1,11 +1,10 @@
 import type { ByteSource } from '../bytes/source.ts';
-import { prepareSnpLaunch, type SnpLaunch } from '../snp/launch-digest.ts';
+import { prepareSnpLaunch } from '../snp/launch-digest.ts';
 import { sevEsLaunchDigest, sevLaunchDigest } from '../snp/legacy-digest.ts';
 import { parseOvmf, requireResetEip } from '../snp/ovmf.ts';
 import { svsmEntryGpa, svsmLaunchDigest, type SvsmLaunchInput } from '../snp/svsm-digest.ts';
 import { BSP_RESET_EIP, buildSvsmVmsa, buildVmsa } from '../snp/vmsa.ts';
 import type { Io } from './command.ts';
-import { fileAhead } from './digests-ahead.ts';
 import { openFile, resolvePath, writeFileWhole, type OpenFile } from './files.ts';
 import type { Cpu, SnpCall } from './snp-call.ts';
 
@@ -38,7 +37,7 @@ export async function withFiles<T>(
 export async function measureCall(call: SnpCall, io: Io): Promise<Measurement[]> {
   return await withFiles(io, async (open) => {
     if (call.compat) return await measureAsPeer(call, open, io);
-    const measurements = await measureStrictly(call, open);
+    const measurements = measureStrictly(call, open);
     if (call.dumpVmsa) await dumpVmsas(call, open, io);
     return measurements;
   });
@@ -66,7 +65,7 @@ export function svsmInput(
   };
 }
 
-async function measureStrictly(call: SnpCall, open: (path: string) => ByteSource): Promise<Measurement[]> {
+function measureStrictly(call: SnpCall, open: (path: string) => ByteSource): Measurement[] {
   const { vmmType, guestFeatures, vmsa } = call;
   const [first] = eachGuest(call);
   switch (call.mode) {
@@ -75,7 +74,8 @@ async function measureStrictly(call: SnpCall, open: (path: string) => ByteSource
       return first === undefined ? [] : [{ ...first, digest: firmwareDigest }];
     }
     case 'snp': {
-      const launch = await prepareLaunch(call, open);
+      const ovmfHash = call.ovmfHash === undefined ? {} : { ovmfHash: call.ovmfHash };
+      const launch = prepareSnpLaunch({ firmware: open(call.ovmf), ...openKernel(call, open), ...ovmfHash });
       return call.cpus.flatMap((cpu) => {
         const columns = call.appends.map((append) => {
           const text = append === undefined ? {} : { append };
@@ -112,19 +112,6 @@ async function measureStrictly(call: SnpCall, open: (path: string) => ByteSource
         digest: svsmLaunchDigest({ ...input, vcpus: guest.vcpus, vcpuSig: Number(guest.cpu.sig) }),
       }));
     }
-  }
-}
-
-/** A second thread hashes a large initrd. */
-async function prepareLaunch(call: SnpCall, open: (path: string) => ByteSource): Promise<SnpLaunch> {
-  const firmware = open(call.ovmf);
-  const files = openKernel(call, open);
-  const ovmfHash = call.ovmfHash === undefined ? {} : { ovmfHash: call.ovmfHash };
-  const initrd = files.initrd && fileAhead(files.initrd, 'sha256');
-  try {
-    return prepareSnpLaunch({ firmware, ...files, ...ovmfHash, initrdSha256: () => initrd?.wait(0) });
-  } finally {
-    await initrd?.stop();
   }
 }
 

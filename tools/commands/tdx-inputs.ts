@@ -72,16 +72,24 @@ export function tdxArtifacts(contents: BundleContents, metadata: BundleMetadata)
 export function bundleTdxImage(
   contents: BundleContents,
   metadata: BundleMetadata,
-  initrdSha384?: TdxArtifacts['initrdSha384'],
+  ahead?: InitrdAhead,
 ): TdxImage {
-  return prepareTdxImage({ ...tdxArtifacts(contents, metadata), initrdSha384 });
+  const artifacts = tdxArtifacts(contents, metadata);
+  // The thread went by metadata that nobody had verified.
+  const initrdSha384 = ahead?.initrd === artifacts.initrd ? () => ahead.thread.wait(0) : undefined;
+  return prepareTdxImage({ ...artifacts, initrdSha384 });
+}
+
+interface InitrdAhead {
+  readonly initrd: ByteSource;
+  readonly thread: DigestsAhead;
 }
 
 /**
- * A thread that hashes the initrd of a bundle, which is not verified yet, where that saves time: it is the largest of
- * what TDX measures.
+ * A thread that hashes what the bundle, which is not verified yet, calls its initrd, where that saves time: it is the
+ * largest of what TDX measures.
  */
-export function initrdAhead(contents: BundleContents): DigestsAhead | undefined {
+export function initrdAhead(contents: BundleContents): InitrdAhead | undefined {
   let initrd: ByteSource;
   try {
     initrd = artifact(contents, 'Initrd', bundleMetadata(contents).initrd);
@@ -90,7 +98,8 @@ export function initrdAhead(contents: BundleContents): DigestsAhead | undefined 
     if (error instanceof CvmError) return undefined;
     throw error;
   }
-  return fileAhead(initrd, 'sha384');
+  const thread = fileAhead(initrd);
+  return thread && { initrd, thread };
 }
 
 /** Where no VmConfig names an image, the folder's name stands for it. */

@@ -84,7 +84,7 @@ export const command: Command = {
       };
       let measured: TdxMeasurement | undefined;
       const measure = (): TdxMeasurement =>
-        (measured ??= bundleTdxImage(contents, metadata, () => initrd?.wait(0)).measure(guest));
+        (measured ??= bundleTdxImage(contents, metadata, initrd).measure(guest));
       let registers: ShownRegisters;
       let fromCache = false;
       if (cache === undefined) {
@@ -124,7 +124,7 @@ export const command: Command = {
       if (!flagOption(options, 'json'))
         for (const note of document.notes) io.err(`note: ${showText(note)}\n`);
     } finally {
-      await initrd?.stop();
+      await initrd?.thread.stop();
       bundle.close();
     }
     return 0;

@@ -26,8 +26,6 @@ export interface SnpArtifacts {
   readonly kernel?: ByteSource | Uint8Array;
   /** Needs a kernel. */
   readonly initrd?: ByteSource | Uint8Array;
-  /** Its SHA-256, where something else hashes it: asked when all else is measured. */
-  readonly initrdSha256?: (() => Uint8Array | undefined) | undefined;
 }
 
 /** What differs between them. */
@@ -98,12 +96,7 @@ export function prepareSnpLaunch(artifacts: SnpArtifacts): SnpLaunch {
     afterFirmware.normalPages(ovmf.loadGpa, firmware);
   }
   const files =
-    kernel === undefined
-      ? undefined
-      : {
-          kernel: kernelFileHash(kernel),
-          initrd: artifacts.initrdSha256?.() ?? initrdFileHash(initrd),
-        };
+    kernel === undefined ? undefined : { kernel: kernelFileHash(kernel), initrd: initrdFileHash(initrd) };
   if (files !== undefined) requireKernelHashes(ovmf, sections);
 
   const hashesPage = (append: string | undefined): Uint8Array | undefined => {

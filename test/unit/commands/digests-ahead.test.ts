@@ -13,9 +13,9 @@ const path = join(folder, 'content');
 writeFileSync(path, content);
 
 /** A thread on the content; it and the file end with the test. */
-function ahead(ranges: readonly Extent[], name: 'sha256' | 'sha384' | 'sha512' = 'sha384'): DigestsAhead {
+function ahead(ranges: readonly Extent[]): DigestsAhead {
   const descriptor = openSync(path, 'r');
-  const made = new DigestsAhead(descriptor, name, ranges);
+  const made = new DigestsAhead(descriptor, ranges);
   onTestFinished(async () => {
     await made.stop();
     closeSync(descriptor);
@@ -23,8 +23,8 @@ function ahead(ranges: readonly Extent[], name: 'sha256' | 'sha384' | 'sha512' =
   return made;
 }
 
-const digestOf = ({ offset, length }: Extent, name = 'sha384'): string =>
-  hash(name, content.subarray(offset, offset + length), 'hex');
+const digestOf = ({ offset, length }: Extent): string =>
+  hash('sha384', content.subarray(offset, offset + length), 'hex');
 const hex = (bytes: Uint8Array | undefined): string | undefined =>
   bytes && Buffer.from(bytes).toString('hex');
 const pages = (count: number, stride = 4096): Extent[] =>
@@ -49,12 +49,6 @@ describe('a thread hashes', () => {
   ])('%s', (_name, ranges) => {
     const thread = ahead(ranges);
     expect(ranges.map((_, i) => hex(thread.wait(i)))).toEqual(ranges.map((range) => digestOf(range)));
-  });
-
-  test.each(['sha256', 'sha384', 'sha512'] as const)('with %s', (name) => {
-    const ranges = [...pages(3), { offset: 0, length: MIB }];
-    const thread = ahead(ranges, name);
-    expect(ranges.map((_, i) => hex(thread.wait(i)))).toEqual(ranges.map((range) => digestOf(range, name)));
   });
 
   test('from the last range on', async () => {
@@ -84,7 +78,7 @@ describe('what a thread cannot read, it does not know', () => {
     writeFileSync(short, content.subarray(0, 10_000));
     const descriptor = openSync(short, 'r');
     truncateSync(short, 5000);
-    const thread = new DigestsAhead(descriptor, 'sha384', pages(2));
+    const thread = new DigestsAhead(descriptor, pages(2));
     onTestFinished(async () => {
       await thread.stop();
       closeSync(descriptor);
@@ -94,7 +88,7 @@ describe('what a thread cannot read, it does not know', () => {
   });
 
   test('of no file, and the process lives on', async () => {
-    const thread = new DigestsAhead(9999, 'sha384', [{ offset: 0, length: MIB }]);
+    const thread = new DigestsAhead(9999, [{ offset: 0, length: MIB }]);
     expect(thread.wait(0)).toBeUndefined();
     await thread.stop();
     await thread.stop();
@@ -112,7 +106,6 @@ describe('what a thread cannot read, it does not know', () => {
 });
 
 test('little is not worth a thread', () => {
-  expect(isWorthAThread([], 'sha384')).toBe(false);
-  expect(isWorthAThread(pages(4095), 'sha384')).toBe(false);
-  expect(isWorthAThread(pages(32_767), 'sha256')).toBe(false);
+  expect(isWorthAThread([])).toBe(false);
+  expect(isWorthAThread(pages(4095))).toBe(false);
 });

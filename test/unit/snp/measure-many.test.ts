@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -6,7 +5,6 @@ import type { OptionValues } from '../../../tools/commands/command.ts';
 import { CALL_OPTIONS, expandFlags } from '../../../tools/commands/snp-call.ts';
 import { command } from '../../../tools/commands/snp-measure.ts';
 import { readLaunchMeasurements } from '../../../tools/guestos/measurements.ts';
-import { prepareSnpLaunch } from '../../../tools/snp/launch-digest.ts';
 import { buildFirmware, firmwareS, S_ENTRIES, svsmV } from '../../support/firmware.ts';
 import { runCommand, scratchFolder, type Outcome } from '../../support/run-command.ts';
 
@@ -115,24 +113,6 @@ describe('many measurements at once', () => {
     expect(err.split('\n')[0]).toContain(`: error: ${text}`);
     expect([code, out]).toEqual([2, '']);
   });
-});
-
-// Large enough for a second thread.
-test('a large initrd is measured as in one thread, and a bad firmware is still refused', async () => {
-  const initrd = Buffer.alloc(129 << 20, 'an initrd of some size; ');
-  writeFileSync(join(folder, 'initrd'), initrd);
-  const options = { kernel: 'kernel', initrd: 'initrd', vcpus: '1', vcpuType: 'EPYC-Genoa', append: ['a'] };
-  const launch = prepareSnpLaunch({ firmware: firmwareS(), kernel: Buffer.from('kernel'), initrd });
-  const configuration = {
-    ...{ append: 'a', vcpus: 1, vcpuSig: 0xa10f10 },
-    ...{ guestFeatures: 1n, vmmType: 'QEMU' as const },
-  };
-  expect(launch.fileHashes?.initrd).toEqual(new Uint8Array(hash('sha256', initrd, 'buffer')));
-  const expected = Buffer.from(launch.predict(configuration)).toString('hex');
-  expect((await measure(options)).out).toBe(`${expected}\n`);
-  const refused = await measure({ ...options, ovmf: 'disk.img' });
-  expect([refused.code, refused.out]).toEqual([1, '']);
-  expect(refused.err).toContain('OVMF');
 });
 
 describe('--compat sev-snp-measure', () => {

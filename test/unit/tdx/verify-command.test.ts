@@ -4,12 +4,19 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { bytesToHex } from '../../../tools/bytes/hex.ts';
 import { writeU32 } from '../../../tools/bytes/little-endian.ts';
+import type { ByteSource } from '../../../tools/bytes/source.ts';
 import { command as create } from '../../../tools/commands/bundle-create.ts';
+import { openBundle } from '../../../tools/commands/bundle-files.ts';
 import type { OptionValues } from '../../../tools/commands/command.ts';
+import type { DigestsAhead } from '../../../tools/commands/digests-ahead.ts';
+import { bundleTdxImage } from '../../../tools/commands/tdx-inputs.ts';
 import { command as measure } from '../../../tools/commands/tdx-measure.ts';
 import { command as mrtdCommand } from '../../../tools/commands/tdx-mrtd.ts';
 import { command as show } from '../../../tools/commands/tdx-show.ts';
 import { command as verify } from '../../../tools/commands/tdx-verify.ts';
+import { artifact, bundleMetadata } from '../../../tools/dstack/contents.ts';
+import { tdxGuest } from '../../../tools/dstack/tdx-guest.ts';
+import { readVmConfig } from '../../../tools/dstack/vm-config.ts';
 import { replayRuntime, runtimeDigest } from '../../../tools/tdx/runtime-events.ts';
 import type { CvmError } from '../../../tools/errors.ts';
 import { initrdI, kernelK, REVISION, ROOTFS_HASH, tdvf1 } from '../../support/dstack.ts';
@@ -382,6 +389,27 @@ describe('tdx measure', () => {
     await expectCvmRejection(() => run(measure, { bundle: 'large', ...SHAPE }), 'BUNDLE_LISTED_MISSING');
     writeFileSync(join(home, 'large/metadata.json'), '{');
     await expectCvmRejection(() => run(measure, { bundle: 'large', ...SHAPE }), 'BUNDLE_LISTED_MISSING');
+  });
+
+  test('what was hashed before the bundle was verified counts for the verified initrd alone', async () => {
+    const bundle = await openBundle(join(home, 'image'));
+    const { contents } = bundle;
+    const metadata = bundleMetadata(contents);
+    const guest = tdxGuest(
+      { ...readVmConfig(Buffer.from(JSON.stringify(CONFIG))), image: 'x' },
+      'pre202505',
+      true,
+      { kind: 'generate' },
+    );
+    const other = new Uint8Array(48).fill(9);
+    const rtmr2 = (initrd: ByteSource): Uint8Array => {
+      const thread = { wait: () => other } as unknown as DigestsAhead;
+      return bundleTdxImage(contents, metadata, { initrd, thread }).measure(guest).rtmr2;
+    };
+    const verified = bundleTdxImage(contents, metadata).measure(guest).rtmr2;
+    expect(rtmr2(artifact(contents, 'Kernel', metadata.kernel))).toEqual(verified);
+    expect(rtmr2(artifact(contents, 'Initrd', metadata.initrd))).not.toEqual(verified);
+    bundle.close();
   });
 
   test('a VmConfig says what the options say', async () => {
