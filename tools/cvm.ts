@@ -7,7 +7,6 @@ import type { Command as CommanderCommand } from 'commander';
 import type { Command, CommandEntry, Io, OptionValues } from './commands/command.ts';
 import { plainCall } from './commands/plain-words.ts';
 import { onPendingFiles, removePendingFiles } from './commands/pending-files.ts';
-import { isBlockWorker } from './commands/worker-mark.ts';
 import { CvmError, EXIT_CODES, usageError } from './errors.ts';
 import { nearestWord } from './nearest.ts';
 import { asCvmError, errorJson, showError } from './show-error.ts';
@@ -16,10 +15,6 @@ import { VERSION } from './version.ts';
 /** Runs the command that argv names and ends the process with its exit code. */
 export async function main(name: string, summary: string, table: readonly CommandEntry[]): Promise<void> {
   const argv = process.argv.slice(2);
-  if (await isBlockWorker(argv)) {
-    await import('./commands/block-workers.ts');
-    return;
-  }
   onPendingFiles(watchSignals);
   let code: number;
   let exitCodeOf = (error: CvmError): number => error.exitCode;

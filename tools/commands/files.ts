@@ -10,6 +10,7 @@ import {
   closeSync,
   constants,
   copyFileSync,
+  fdatasync,
   fstatSync,
   fsyncSync,
   ftruncateSync,
@@ -182,31 +183,60 @@ export async function writeFileWhole(
   chunks: Chunks,
   check?: (writtenPath: string) => Promise<void> | void,
 ): Promise<void> {
-  await writeWhole(path, check, async (handle) => {
+  await writeWhole(path, check, async (handle, isRegular) => {
     const gathered = new Uint8Array(WRITE_BYTES);
+    const sync = isRegular ? new SyncAhead(handle) : undefined;
     let filled = 0;
-    for await (const chunk of chunks) {
-      if (filled + chunk.length > WRITE_BYTES) {
-        await writeAll(handle, gathered.subarray(0, filled));
-        filled = 0;
+    try {
+      for await (const chunk of chunks) {
+        if (filled + chunk.length > WRITE_BYTES) {
+          await writeAll(handle, gathered.subarray(0, filled));
+          filled = 0;
+        }
+        if (chunk.length >= WRITE_BYTES) {
+          await writeAll(handle, chunk);
+          sync?.wrote(chunk.length);
+        } else {
+          gathered.set(chunk, filled);
+          filled += chunk.length;
+        }
       }
-      if (chunk.length >= WRITE_BYTES) {
-        await writeAll(handle, chunk);
-      } else {
-        gathered.set(chunk, filled);
-        filled += chunk.length;
-      }
+      await writeAll(handle, gathered.subarray(0, filled));
+    } finally {
+      await sync?.settled();
     }
-    await writeAll(handle, gathered.subarray(0, filled));
   });
 }
 
-/**
- * {@link writeFileWhole} for those who write by themselves.
- * @param fill writes to the open descriptor, from its start
- */
-export async function writeFileBy(path: string, fill: (handle: number) => Promise<void>): Promise<void> {
-  await writeWhole(path, undefined, fill);
+/** After so many bytes in large chunks the disk is told to begin: at the end, little is left to wait for. */
+const SYNC_BYTES = 16 << 20;
+
+/** Has the disk write while more is made. Whether it succeeds shows when the file is synced as a whole. */
+class SyncAhead {
+  readonly #handle: number;
+  #sinceSync = 0;
+  #syncing: Promise<void> | undefined;
+
+  constructor(handle: number) {
+    this.#handle = handle;
+  }
+
+  wrote(bytes: number): void {
+    this.#sinceSync += bytes;
+    if (this.#sinceSync < SYNC_BYTES || this.#syncing !== undefined) return;
+    this.#sinceSync = 0;
+    this.#syncing = new Promise((resolve) => {
+      fdatasync(this.#handle, () => {
+        this.#syncing = undefined;
+        resolve();
+      });
+    });
+  }
+
+  /** To be awaited before the descriptor is closed. */
+  async settled(): Promise<void> {
+    await this.#syncing;
+  }
 }
 
 /**

@@ -5,13 +5,15 @@ import { resolvePath } from './files.ts';
 import {
   ADD_OPTION,
   MTIME_OPTION,
+  inputBytes,
   openImageTree,
   STRIP_OPTION,
   SUBTREE_OPTION,
   TAR_OPTION,
+  type ImageTree,
 } from './image-tree.ts';
 import { flagOption, parseDecimal, requiredText, textOption } from './options.ts';
-import { writePartition } from './partition-writer.ts';
+import { writePartitionOf } from './partition-writer.ts';
 
 export const command: Command = {
   summary: 'write a boot partition from a tree',
@@ -41,12 +43,12 @@ export const command: Command = {
     const size = textOption(options, 'size') ?? `${BOOT_PARTITION_BYTES}`;
     const sizeBytes = parseDecimal(size, '--size', 1, BOOT_PARTITION_BYTES);
     const labels = flagOption(options, 'fileContextsFromTree') ? 'tree' : 'keep';
-    const tree = await openImageTree(options, io, { kind: labels });
-    try {
-      await writePartition(output, tree.entries, { ext4: guestOsExt4(sizeBytes) });
-    } finally {
-      tree.close();
-    }
+    const open = (): Promise<ImageTree> => openImageTree(options, io, { kind: labels });
+    await writePartitionOf(
+      output,
+      { inputBytes: inputBytes(options, io), open },
+      { ext4: guestOsExt4(sizeBytes) },
+    );
     return 0;
   },
 };

@@ -37,7 +37,7 @@ export const command: Command = {
         let verdict = '';
         await writeZstdFile(
           output,
-          writeSparseTar([{ name: DISK_MEMBER, source: disk }]),
+          writeSparseTar([{ name: DISK_MEMBER, source: disk }], { reuseBuffer: true }),
           async (written) => {
             verdict = packingVerdictJson(await validateDisk(written, checks));
           },

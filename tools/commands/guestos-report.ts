@@ -11,9 +11,9 @@ import { examine } from '../report/examine.ts';
 import type { FileFact } from '../report/model.ts';
 import { writeReport } from '../report/page.ts';
 import { writeSparseTar } from '../tar/sparse.ts';
-import { compressFrames } from '../zstd/compress.ts';
 import type { Command, Io, OptionValues } from './command.ts';
 import { openFile, resolvePath, writeFileWhole, type OpenFile } from './files.ts';
+import { compressInThreads } from './frame-stream.ts';
 import {
   CHIP_ID_OPTION,
   chipIdsOption,
@@ -177,7 +177,8 @@ async function packedImage({ boot, root, version }: Sources, label: string | nul
   if (boot === undefined || version === null) return null;
   const hash = createHash('sha256');
   let sizeBytes = 0;
-  for await (const frame of compressFrames(writeSparseTar(updateImageMembers(boot, root, `${version}\n`)))) {
+  const archive = writeSparseTar(updateImageMembers(boot, root, `${version}\n`), { reuseBuffer: true });
+  for await (const frame of compressInThreads(archive)) {
     hash.update(frame);
     sizeBytes += frame.length;
   }

@@ -4,9 +4,16 @@ import { ROOT_FILESYSTEM_BYTES, ROOT_HASH_OFFSET } from '../guestos/layout.ts';
 import { guestOsExt4, ROOT_VERITY } from '../guestos/partitions.ts';
 import type { Command } from './command.ts';
 import { resolvePath, writeFileWhole, requireDistinctOutputs } from './files.ts';
-import { ADD_OPTION, openImageTree, STRIP_OPTION, TAR_OPTION } from './image-tree.ts';
+import {
+  ADD_OPTION,
+  inputBytes,
+  openImageTree,
+  STRIP_OPTION,
+  TAR_OPTION,
+  type ImageTree,
+} from './image-tree.ts';
 import { requiredText, textOption } from './options.ts';
-import { writePartition } from './partition-writer.ts';
+import { writePartitionOf } from './partition-writer.ts';
 
 /** Upstream sets every time of a root file system to this. */
 const TREE_TIME_SEC = 0;
@@ -31,18 +38,18 @@ export const command: Command = {
     const output = resolvePath(io, requiredText(options, 'output'));
     const hashOutput = textOption(options, 'rootHashOutput');
     requireDistinctOutputs(io, requiredText(options, 'output'), hashOutput);
-    const tree = await openImageTree(options, io, { kind: 'tree' }, TREE_TIME_SEC);
-    try {
-      const rootHash = await writePartition(output, tree.entries, {
+    const open = (): Promise<ImageTree> => openImageTree(options, io, { kind: 'tree' }, TREE_TIME_SEC);
+    const rootHash = await writePartitionOf(
+      output,
+      { inputBytes: inputBytes(options, io), open },
+      {
         ext4: guestOsExt4(ROOT_FILESYSTEM_BYTES),
         verity: { parameters: ROOT_VERITY, hashOffset: ROOT_HASH_OFFSET },
-      });
-      const line = `${bytesToHex(rootHash)}\n`;
-      if (hashOutput === undefined) io.out(line);
-      else await writeFileWhole(resolvePath(io, hashOutput), [utf8Bytes(line)]);
-    } finally {
-      tree.close();
-    }
+      },
+    );
+    const line = `${bytesToHex(rootHash)}\n`;
+    if (hashOutput === undefined) io.out(line);
+    else await writeFileWhole(resolvePath(io, hashOutput), [utf8Bytes(line)]);
     return 0;
   },
 };

@@ -33,7 +33,7 @@ export const command: Command = {
     );
     const output = resolvePath(io, requiredText(options, 'output'));
     await withPartitions(options, io, async (boot, root) => {
-      const archive = writeSparseTar(updateImageMembers(boot, root, version));
+      const archive = writeSparseTar(updateImageMembers(boot, root, version), { reuseBuffer: true });
       let verdict = '';
       await writeZstdFile(output, archive, async (written) => {
         verdict = packingVerdictJson(await validateArchive(written, checks));

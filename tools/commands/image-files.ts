@@ -13,11 +13,12 @@ import { readTar, type TarMember } from '../tar/reader.ts';
 import { writeSparseTar } from '../tar/sparse.ts';
 import { normalisePath } from '../tar/tree.ts';
 import { baseName } from '../tree/entry.ts';
-import { compressFrames, PARTITION_LEVEL } from '../zstd/compress.ts';
+import { PARTITION_LEVEL } from '../zstd/compress.ts';
 import { decompress } from '../zstd/decompress.ts';
 import { isZstd } from '../zstd/frames.ts';
 import { zstdSource } from '../zstd/source.ts';
 import { openFile, sourceFromHandle, writeFileWhole, type Chunks, type OpenFile } from './files.ts';
+import { compressInThreads } from './frame-stream.ts';
 import { openUnlinked, writeFully } from './scratch-file.ts';
 
 /** What an image is called inside its archive. */
@@ -152,12 +153,13 @@ export async function openDecompressed(path: string, options: ImageOptions = {})
  * @throws CvmError usage ZSTD_ENCODER, and those of `writeFileWhole`
  */
 export async function writeTzst(path: string, source: ByteSource): Promise<void> {
-  const archive = writeSparseTar([{ name: ONLY_MEMBER, source }]);
-  await writeFileWhole(path, compressFrames(archive, PARTITION_LEVEL));
+  const archive = writeSparseTar([{ name: ONLY_MEMBER, source }], { reuseBuffer: true });
+  await writeFileWhole(path, compressInThreads(archive, PARTITION_LEVEL));
 }
 
 /**
  * Compresses a stream into a file.
+ * @param chunks each is used before the next one is asked for
  * @param check as for `writeFileWhole`
  * @throws CvmError usage ZSTD_ENCODER, and those of `writeFileWhole`
  */
@@ -166,7 +168,7 @@ export async function writeZstdFile(
   chunks: Chunks,
   check?: (writtenPath: string) => Promise<void> | void,
 ): Promise<void> {
-  await writeFileWhole(path, compressFrames(chunks), check);
+  await writeFileWhole(path, compressInThreads(chunks), check);
 }
 
 function isTar(source: ByteSource): boolean {

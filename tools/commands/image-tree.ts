@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { readAll } from '../bytes/source.ts';
 import { rawFromUtf8, showText, utf8FromBytes, type RawText } from '../bytes/text.ts';
 import { formatError, usageError } from '../errors.ts';
@@ -70,6 +71,13 @@ export type LabelSource =
 export interface ImageTree {
   readonly entries: readonly TreeEntry[];
   close(): void;
+}
+
+/** As much as a tree of these options takes on disk, as far as that shows at a glance; 0 when it does not. */
+export function inputBytes(options: OptionValues, io: Io): number {
+  const path = textOption(options, 'tar') ?? textOption(options, 'image');
+  if (path === undefined) return 0;
+  return statSync(resolvePath(io, path), { throwIfNoEntry: false })?.size ?? 0;
 }
 
 /**

@@ -2,15 +2,14 @@ import { bytesToHex } from '../bytes/hex.ts';
 import { utf8Bytes } from '../bytes/text.ts';
 import { usageError } from '../errors.ts';
 import { VERITY_SALT_HEX, VERITY_UUID } from '../guestos/layout.ts';
-import { BLOCK_BYTES } from '../partition/block-scan.ts';
 import { isVerityAlgorithm, VERITY_ALGORITHMS, type VerityParameters } from '../verity/parameters.ts';
-import { MAX_JOBS } from './block-workers.ts';
 import type { Command, OptionValues } from './command.ts';
 import { requireDistinctOutputs, resolvePath, writeFileWhole } from './files.ts';
 import { FILESYSTEM_OPTIONS, filesystemOptions, LABEL_OPTIONS, labelOption } from './filesystem-options.ts';
-import { openImageTree, TREE_OPTIONS } from './image-tree.ts';
+import { inputBytes, openImageTree, TREE_OPTIONS, type ImageTree } from './image-tree.ts';
 import { optionFlag, parseDecimal, parseUuid, requiredText, textOption } from './options.ts';
-import { writePartition, type PartitionPlan } from './partition-writer.ts';
+import { BLOCK_BYTES, writePartitionOf, type PartitionPlan } from './partition-writer.ts';
+import { MAX_JOBS } from './slice-threads.ts';
 import { saltOption } from './verity-options.ts';
 
 export const JOBS_OPTION = {
@@ -21,8 +20,7 @@ export const JOBS_OPTION = {
 export const command: Command = {
   summary: 'write a partition from a tree: ext4, hash tree, sparse tar and zstd in one go',
   description:
-    'Writes what `ext4 build`, `verity format` and packing would, with each content read once to learn its zeros and ' +
-    'digests and once to compress it. With --verity-offset the dm-verity superblock and hash tree stand there, behind the ' +
+    'Writes what `ext4 build`, `verity format` and packing would, with each content read once. With --verity-offset the dm-verity superblock and hash tree stand there, behind the ' +
     'file system that they cover, and the root hash is printed. Holes cost nothing; memory does not grow with the image.',
   options: [
     ...TREE_OPTIONS,
@@ -47,16 +45,12 @@ export const command: Command = {
     const output = resolvePath(io, requiredText(options, 'output'));
     const hashOutput = textOption(options, 'rootHashOutput');
     requireDistinctOutputs(io, requiredText(options, 'output'), hashOutput);
-    const tree = await openImageTree(options, io, labelOption(options));
-    try {
-      const rootHash = await writePartition(output, tree.entries, plan);
-      if (rootHash !== undefined) {
-        const line = `${bytesToHex(rootHash)}\n`;
-        if (hashOutput === undefined) io.out(line);
-        else await writeFileWhole(resolvePath(io, hashOutput), [utf8Bytes(line)]);
-      }
-    } finally {
-      tree.close();
+    const open = (): Promise<ImageTree> => openImageTree(options, io, labelOption(options));
+    const rootHash = await writePartitionOf(output, { inputBytes: inputBytes(options, io), open }, plan);
+    if (rootHash !== undefined) {
+      const line = `${bytesToHex(rootHash)}\n`;
+      if (hashOutput === undefined) io.out(line);
+      else await writeFileWhole(resolvePath(io, hashOutput), [utf8Bytes(line)]);
     }
     return 0;
   },

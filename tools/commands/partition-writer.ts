@@ -1,165 +1,260 @@
 /** A tree to a partition file: ext4, hash tree, sparse tar and zstd in one go. */
 import { dirname } from 'node:path';
-import { sparseSource, type ByteSource, type Extent } from '../bytes/source.ts';
-import { dataRuns } from '../bytes/zero-blocks.ts';
-import { usageError } from '../errors.ts';
-import { planExt4, type Ext4Options } from '../ext4/writer.ts';
+import { chunks, readInto, type ByteSource, type Extent } from '../bytes/source.ts';
+import { bug, usageError } from '../errors.ts';
+import { writeExt4, type Ext4Options } from '../ext4/writer.ts';
 import { PARTITION_MEMBER } from '../guestos/layout.ts';
-import { SECTOR_BYTES } from '../partition/block-scan.ts';
-import { ContentIndex } from '../partition/content-index.ts';
-import { addRun, imageDigests, sectorRuns } from '../partition/image-scan.ts';
-import { writeSparseTar } from '../tar/sparse.ts';
+import { SPARSE_TAR_END_BYTES, sparseTarStart } from '../tar/sparse.ts';
 import type { TreeEntry } from '../tree/entry.ts';
-import { blockDigest } from '../verity/block-digest.ts';
+import { knownDigests } from '../verity/block-digest.ts';
 import { formatVerity, type KeptBlock } from '../verity/format.ts';
-import { VERITY_ALGORITHMS, type VerityParameters } from '../verity/parameters.ts';
-import { checkEncoder, compressFrames, PARTITION_LEVEL } from '../zstd/compress.ts';
-import { BlockWorkers, defaultJobs } from './block-workers.ts';
-import { freeBuffer } from './buffers.ts';
-import { writeFileBy, writeFileWhole } from './files.ts';
+import { checkParameters, VERITY_ALGORITHMS, type VerityParameters } from '../verity/parameters.ts';
+import { hashAreaBytes } from '../verity/tree-shape.ts';
+import { checkEncoder, PARTITION_LEVEL, SLICE_BYTES, slices } from '../zstd/compress.ts';
+import { writeFileWhole } from './files.ts';
+import type { ImageTree } from './image-tree.ts';
+import { framesInOrder, type Slice } from './frame-stream.ts';
 import { ScratchStore } from './scratch-file.ts';
+import { defaultJobs, SliceThreads } from './slice-threads.ts';
 
-/** Less content than this is done before threads have started. */
-const THREADS_FROM_BYTES = 32 << 20;
+/** The blocks of partitions: those of the file system, and of the data that a hash tree covers. */
+export const BLOCK_BYTES = 4096;
 
-/** Slices in the encoder's hands: one more than there are threads, so that none of these waits for the next. */
-const slicesAtOnce = (jobs: number): number => jobs + 1;
+const SLICE_BLOCKS = SLICE_BYTES / BLOCK_BYTES;
+
+export interface VerityPlan {
+  readonly parameters: VerityParameters;
+  /** Where the hash tree's superblock stands. */
+  readonly hashOffset: number;
+}
 
 export interface PartitionPlan {
   readonly ext4: Ext4Options;
-  /** The hash tree over the file system's blocks, and where it stands; none when absent. */
-  readonly verity?: { readonly parameters: VerityParameters; readonly hashOffset: number };
+  /** The hash tree over the file system's blocks; none when absent. */
+  readonly verity?: VerityPlan;
   /** Threads; as many as there are cores when absent. They have no part in the bytes. */
   readonly jobs?: number;
 }
 
-/** @returns the root hash of the hash tree that was asked for */
-export async function writePartition(
+export interface PartitionInput {
+  /** Of what the tree is read from, as far as it is known. */
+  readonly inputBytes: number;
+  readonly open: () => Promise<ImageTree>;
+}
+
+/** An input of this size keeps threads busy for longer than they take to start. */
+const THREADS_FROM_BYTES = 32 << 20;
+
+/**
+ * {@link writePartition} for a tree that takes a while to open: threads start meanwhile, where the input is large.
+ * @throws CvmError also what `open` throws
+ */
+export async function writePartitionOf(
   output: string,
-  entries: readonly TreeEntry[],
+  input: PartitionInput,
   plan: PartitionPlan & Required<Pick<PartitionPlan, 'verity'>>,
 ): Promise<Uint8Array>;
-export async function writePartition(
+export async function writePartitionOf(
   output: string,
-  entries: readonly TreeEntry[],
+  input: PartitionInput,
   plan: PartitionPlan,
 ): Promise<Uint8Array | undefined>;
+export async function writePartitionOf(
+  output: string,
+  { inputBytes, open }: PartitionInput,
+  plan: PartitionPlan,
+): Promise<Uint8Array | undefined> {
+  const threads = new SliceThreads(plan.jobs ?? defaultJobs());
+  if (inputBytes >= THREADS_FROM_BYTES) threads.start();
+  try {
+    const tree = await open();
+    try {
+      return await writeWith(threads, output, tree.entries, plan);
+    } finally {
+      tree.close();
+    }
+  } finally {
+    await threads.close();
+  }
+}
+
 /**
  * Writes a partition as it travels: zstd frames of a sparse tar with the one member `partition.img`.
  *
- * Contents are read twice and never more: once to learn their zeros and digests, on all threads, and once to compress
- * them. (The map of a sparse tar stands before its data, so nothing can be written before all is seen.) Holes are
- * neither read nor hashed nor stored. Memory holds the tree's entries, a byte for every block of content, the map, and
- * a few buffers for every thread; digests and hash tree wait in a file without a name beside the output.
+ * Every content is read once, where it stands in the image, into the slice that a thread then takes the blocks' digests of
+ * and compresses. That can be done because the layout does not depend on what contents hold: the map of a sparse tar stands
+ * before its data. Frames begin where the map ends, and where the hash tree begins. Holes are neither read nor hashed nor
+ * stored. Memory holds the tree's entries, the map, and a few slices; digests and hash tree wait in a file without a name
+ * beside the output.
  *
  * @returns the root hash, when there is a hash tree
- * @throws CvmError those of `planExt4`, `formatVerity` and `writeFileWhole`; usage VERITY_OVERLAP
+ * @throws CvmError those of `writeExt4`, `formatVerity` and `writeFileWhole`; usage VERITY_OVERLAP
  */
 export async function writePartition(
   output: string,
   entries: readonly TreeEntry[],
   plan: PartitionPlan,
 ): Promise<Uint8Array | undefined> {
-  const contents = entries.flatMap((entry) => (entry.type === 'file' ? [entry.content] : []));
-  const contentBytes = contents.reduce((sum, content) => sum + dataBytes(content), 0);
-  const jobs = plan.jobs ?? (contentBytes < THREADS_FROM_BYTES ? 1 : defaultJobs());
-  const workers = new BlockWorkers(jobs);
-  const scratch = new ScratchStore(dirname(output));
+  const threads = new SliceThreads(plan.jobs ?? defaultJobs());
   try {
-    const index = await scanContents(contents, plan, workers, scratch);
-    const { image, runs, rootHash } = makeImage(entries, plan, index, scratch);
-    const archive = writeSparseTar([{ name: PARTITION_MEMBER, source: image, runs }], { reuseBuffer: true });
-    const inFlight = slicesAtOnce(workers.jobs);
-    if (workers.jobs === 1) {
-      await writeFileWhole(output, compressFrames(archive, PARTITION_LEVEL, inFlight));
-    } else {
-      await checkEncoder(PARTITION_LEVEL);
-      await writeFileBy(output, (handle) =>
-        workers.pack({ handle, level: PARTITION_LEVEL, inFlight }, archive),
-      );
-    }
-    return rootHash;
+    return await writeWith(threads, output, entries, plan);
   } finally {
-    scratch.close();
-    await workers.close();
+    await threads.close();
   }
 }
 
-function dataBytes(content: ByteSource): number {
-  return content.extents.reduce((sum, { length }) => sum + length, 0);
-}
-
-async function scanContents(
-  contents: readonly ByteSource[],
-  { verity }: PartitionPlan,
-  workers: BlockWorkers,
-  scratch: ScratchStore,
-): Promise<ContentIndex> {
-  const index = new ContentIndex(
-    scratch,
-    verity === undefined ? 0 : VERITY_ALGORITHMS[verity.parameters.algorithm],
-  );
-  const pending: Promise<void>[] = [];
-  for (const batch of index.batches(contents, () => workers.takeBuffer())) {
-    const work = workers.scan(batch.bytes, verity?.parameters).then((scan) => {
-      index.add(batch.index, scan);
-      freeBuffer(scan.digests.buffer);
-    });
-    // Awaited below; a failure meanwhile must not count as unhandled.
-    work.catch(() => undefined);
-    pending.push(work);
-    if (pending.length > workers.jobs) await pending.shift();
-  }
-  for (const work of pending) await work;
-  return index;
-}
-
-interface PartitionImage {
-  readonly image: ByteSource;
-  /** The sectors of the image that are not all zero. */
-  readonly runs: readonly Extent[];
-  readonly rootHash: Uint8Array | undefined;
-}
-
-function makeImage(
+async function writeWith(
+  threads: SliceThreads,
+  output: string,
   entries: readonly TreeEntry[],
   { ext4, verity }: PartitionPlan,
-  index: ContentIndex,
-  scratch: ScratchStore,
-): PartitionImage {
-  const { image, pieces } = planExt4(entries, ext4, (content) => index.runs(content));
-  const runs = sectorRuns(pieces, index);
-  if (verity === undefined) return { image, runs, rootHash: undefined };
-
-  const { parameters, hashOffset } = verity;
-  if (hashOffset < ext4.sizeBytes) {
-    throw usageError('VERITY_OVERLAP', 'the hash tree would stand inside the file system', {
-      facts: [
-        ['hash offset', hashOffset],
-        ['file system', `${ext4.sizeBytes} bytes`],
-      ],
-      mend: `give a hash offset of at least ${ext4.sizeBytes}`,
-    });
+): Promise<Uint8Array | undefined> {
+  if (verity !== undefined) checkVerity(verity, ext4);
+  checkEncoder(PARTITION_LEVEL);
+  const scratch = new ScratchStore(dirname(output));
+  try {
+    const partition = new Partition(writeExt4(entries, ext4), verity, scratch);
+    await writeFileWhole(output, partition.frames(threads));
+    return partition.rootHash;
+  } finally {
+    scratch.close();
   }
-  const zeroDigest = blockDigest(
-    parameters,
-    parameters.dataBlockBytes,
-  )(new Uint8Array(parameters.dataBlockBytes));
-  const { rootHash, hashArea } = formatVerity(image, parameters, hashOffset, {
-    digests: imageDigests(image, pieces, index, parameters, zeroDigest),
-    keep: (block): KeptBlock => {
-      const at = scratch.append(block);
-      return () => scratch.read(at, block.length);
-    },
+}
+
+function checkVerity({ parameters, hashOffset }: VerityPlan, { sizeBytes }: Ext4Options): void {
+  checkParameters(parameters);
+  if (hashOffset >= sizeBytes) return;
+  throw usageError('VERITY_OVERLAP', 'the hash tree would stand inside the file system', {
+    facts: [
+      ['hash offset', hashOffset],
+      ['file system', `${sizeBytes} bytes`],
+    ],
+    mend: `give a hash offset of at least ${sizeBytes}`,
   });
-  for (const { offset, length } of dataRuns(hashArea, SECTOR_BYTES))
-    addRun(runs, hashOffset + offset, length);
-  return {
-    image: sparseSource(hashOffset + hashArea.sizeBytes, [
-      { offset: 0, source: image },
-      { offset: hashOffset, source: hashArea },
-    ]),
-    runs,
-    rootHash,
-  };
+}
+
+class Partition {
+  rootHash: Uint8Array | undefined;
+  readonly #image: ByteSource;
+  /** Whole blocks of the image. */
+  readonly #runs: readonly Extent[];
+  readonly #blocks: number;
+  readonly #verity: VerityPlan | undefined;
+  readonly #scratch: ScratchStore;
+  /** Where in the scratch store the digests of each slice of the image are. */
+  readonly #digestsAt: number[] = [];
+  #read: { readonly slice: number; readonly digests: Uint8Array } | undefined;
+
+  constructor(image: ByteSource, verity: VerityPlan | undefined, scratch: ScratchStore) {
+    this.#image = image;
+    this.#runs = wholeBlocks(image);
+    this.#blocks = this.#runs.reduce((sum, { length }) => sum + length, 0) / BLOCK_BYTES;
+    this.#verity = verity;
+    this.#scratch = scratch;
+  }
+
+  /** The partition file; the root hash is known when they have all been taken. */
+  async *frames(threads: SliceThreads): AsyncGenerator<Uint8Array> {
+    yield* this.#framesOf(threads, this.#start());
+    for await (const { bytes, digests } of framesInOrder(threads, this.#content(threads), PARTITION_LEVEL)) {
+      if (digests !== undefined) this.#digestsAt.push(this.#scratch.append(digests));
+      yield bytes;
+    }
+    yield* this.#framesOf(threads, this.#end());
+  }
+
+  async *#framesOf(threads: SliceThreads, chunks: Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    async function* input(): AsyncGenerator<Slice> {
+      for await (const bytes of slices(chunks, () => threads.takeBuffer())) yield { bytes };
+    }
+    for await (const { bytes } of framesInOrder(threads, input(), PARTITION_LEVEL)) yield bytes;
+  }
+
+  #start(): Iterable<Uint8Array> {
+    const runs = [...this.#runs];
+    let { sizeBytes } = this.#image;
+    if (this.#verity !== undefined) {
+      const { parameters, hashOffset } = this.#verity;
+      const length = hashAreaBytes(parameters, hashOffset);
+      const last = runs.at(-1);
+      if (last !== undefined && last.offset + last.length === hashOffset)
+        runs[runs.length - 1] = { offset: last.offset, length: last.length + length };
+      else runs.push({ offset: hashOffset, length });
+      sizeBytes = hashOffset + length;
+    }
+    return sparseTarStart(PARTITION_MEMBER, sizeBytes, runs);
+  }
+
+  /** The image's blocks in slices, all but the last full. */
+  // eslint-disable-next-line @typescript-eslint/require-await -- an async source of slices, as the others
+  async *#content(threads: SliceThreads): AsyncGenerator<Slice> {
+    const digested = this.#verity && { blockBytes: BLOCK_BYTES, parameters: this.#verity.parameters };
+    let bytes: Uint8Array | undefined;
+    let filled = 0;
+    for (const { offset, length } of this.#runs) {
+      for (let done = 0; done < length;) {
+        bytes ??= threads.takeBuffer();
+        const count = Math.min(length - done, SLICE_BYTES - filled);
+        readInto(this.#image, offset + done, bytes.subarray(filled, filled + count));
+        filled += count;
+        done += count;
+        if (filled === SLICE_BYTES) {
+          yield { bytes: bytes.subarray(0, filled), digested };
+          bytes = undefined;
+          filled = 0;
+        }
+      }
+    }
+    if (bytes !== undefined) yield { bytes: bytes.subarray(0, filled), digested };
+  }
+
+  *#end(): Generator<Uint8Array> {
+    const verity = this.#verity;
+    if (verity !== undefined) {
+      const { parameters, hashOffset } = verity;
+      const { rootHash, hashArea } = formatVerity(this.#image, parameters, hashOffset, {
+        digests: knownDigests(this.#runs, parameters, (first, count) => this.#digests(verity, first, count)),
+        keep: (block): KeptBlock => {
+          const at = this.#scratch.append(block);
+          return () => this.#scratch.read(at, block.length);
+        },
+      });
+      this.rootHash = rootHash;
+      yield* chunks(hashArea);
+    }
+    yield new Uint8Array(SPARSE_TAR_END_BYTES);
+  }
+
+  /** Of blocks of one slice, counted from the first of the image that is stored. */
+  #digests({ parameters }: VerityPlan, first: number, count: number): Uint8Array {
+    const slice = Math.floor(first / SLICE_BLOCKS);
+    const digestBytes = VERITY_ALGORITHMS[parameters.algorithm];
+    if (this.#read?.slice !== slice) {
+      const at = this.#digestsAt[slice];
+      if (at === undefined) throw bug('a block was not hashed');
+      this.#read = { slice, digests: this.#scratch.read(at, this.#blocksOf(slice) * digestBytes) };
+    }
+    const within = first % SLICE_BLOCKS;
+    return this.#read.digests.subarray(within * digestBytes, (within + count) * digestBytes);
+  }
+
+  #blocksOf(slice: number): number {
+    return Math.min(SLICE_BLOCKS, this.#blocks - slice * SLICE_BLOCKS);
+  }
+}
+
+/** The blocks that the extents of an image lie in, merged where they meet. */
+function wholeBlocks({ extents }: ByteSource): Extent[] {
+  const runs: Extent[] = [];
+  for (const { offset, length } of extents) {
+    const end = Math.ceil((offset + length) / BLOCK_BYTES) * BLOCK_BYTES;
+    const start = offset - (offset % BLOCK_BYTES);
+    const last = runs.at(-1);
+    if (last !== undefined && start <= last.offset + last.length) {
+      runs[runs.length - 1] = { offset: last.offset, length: end - last.offset };
+    } else {
+      runs.push({ offset: start, length: end - start });
+    }
+  }
+  return runs;
 }

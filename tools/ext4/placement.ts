@@ -1,8 +1,7 @@
-import type { ByteSource, Extent, Piece } from '../bytes/source.ts';
+import type { ByteSource, Piece } from '../bytes/source.ts';
 import { readInto, sourceFromBytes } from '../bytes/source.ts';
 import { rawToBytes } from '../bytes/text.ts';
 import { unitSource } from '../bytes/unit-source.ts';
-import { dataRuns } from '../bytes/zero-blocks.ts';
 import type { BlockAllocator } from './block-allocator.ts';
 import type { DirectoryContext } from './directory-leaf.ts';
 import { planDirectory } from './directory-writer.ts';
@@ -11,17 +10,6 @@ import type { InodePlan } from './inode-plan.ts';
 import { BLOCK_AREA_BYTES } from './layout.ts';
 import { BLOCK_BYTES } from './profile.ts';
 import { makeXattrBlock } from './xattr-writer.ts';
-
-/** What stands somewhere in the image: a file's content, by reference, or metadata that is made when it is read. */
-export interface PlacedPiece extends Piece {
-  /** The file that the piece is a window of, and the window's start in it; absent for metadata. */
-  readonly content?: { readonly file: ByteSource; readonly from: number };
-}
-
-/** The runs of whole blocks of a content that hold anything but zeros, as `dataRuns` finds them. */
-export type RunsOf = (content: ByteSource) => Iterable<Extent>;
-
-export const readRuns: RunsOf = (content) => dataRuns(content, BLOCK_BYTES);
 
 /** Blocks of a file that are not holes. */
 interface DataRun {
@@ -33,14 +21,9 @@ interface DataRun {
  * Gives one inode its blocks, in this order: attributes, data, extent tree. What goes into them is returned as
  * pieces at ascending offsets: content is referenced, metadata is made when it is read.
  */
-export function placeInode(
-  inode: InodePlan,
-  allocator: BlockAllocator,
-  context: DirectoryContext,
-  runsOf: RunsOf,
-): PlacedPiece[] {
+export function placeInode(inode: InodePlan, allocator: BlockAllocator, context: DirectoryContext): Piece[] {
   const before = allocator.allocatedBlocks;
-  const pieces: PlacedPiece[] = [];
+  const pieces: Piece[] = [];
   const addBlock = (block: number, make: () => Uint8Array): void => {
     pieces.push({ offset: block * BLOCK_BYTES, source: unitSource(BLOCK_BYTES, 1, make) });
   };
@@ -50,9 +33,9 @@ export function placeInode(
     inode.xattrBlock = block;
     addBlock(block, () => makeXattrBlock(inode.xattrs.inBlock, context.checksumSeed, block));
   }
-  const { runs, data } = dataOf(inode, context, runsOf);
+  const { runs, data } = dataOf(inode, context);
   if (data !== undefined) {
-    const tree = placeData(runs, data, allocator, pieces, inode.entry.type === 'file');
+    const tree = placeData(runs, data, allocator, pieces);
     inode.extents = tree;
     for (const node of tree.nodes) {
       addBlock(node.block, () => makeExtentBlock(node, context.checksumSeed, inode.number));
@@ -66,12 +49,11 @@ export function placeInode(
 function dataOf(
   inode: InodePlan,
   context: DirectoryContext,
-  runsOf: RunsOf,
 ): { readonly runs: readonly DataRun[]; readonly data: ByteSource | undefined } {
   const { entry } = inode;
   switch (entry.type) {
     case 'file':
-      return { runs: contentRuns(entry.content, runsOf), data: entry.content };
+      return { runs: contentRuns(entry.content), data: entry.content };
     case 'dir': {
       const directory = planDirectory(inode, context);
       inode.directory = directory;
@@ -96,12 +78,24 @@ export function isFastSymlink(target: string): boolean {
   return target.length < BLOCK_AREA_BYTES;
 }
 
-/** The blocks of content that are not all zero: known holes are not even read. */
-function contentRuns(content: ByteSource, runsOf: RunsOf): DataRun[] {
-  return Array.from(runsOf(content), ({ offset, length }) => ({
-    fileBlock: offset / BLOCK_BYTES,
-    count: Math.ceil(length / BLOCK_BYTES),
-  }));
+/** The blocks that the extents of a content lie in, merged where they meet: its holes are known without a look at it. */
+function contentRuns({ extents }: ByteSource): DataRun[] {
+  const runs: DataRun[] = [];
+  let start = 0;
+  let end = 0;
+  const add = (): void => {
+    if (end > start) runs.push({ fileBlock: start, count: end - start });
+  };
+  for (const { offset, length } of extents) {
+    const first = Math.floor(offset / BLOCK_BYTES);
+    if (first > end) {
+      add();
+      start = first;
+    }
+    end = Math.ceil((offset + length) / BLOCK_BYTES);
+  }
+  add();
+  return runs;
 }
 
 /** Gives the journal all its blocks, zeros too: the kernel writes there without asking for space. */
@@ -110,7 +104,7 @@ export function placeJournal(
   content: ByteSource,
   allocator: BlockAllocator,
   checksumSeed: number,
-): PlacedPiece[] {
+): Piece[] {
   const before = allocator.allocatedBlocks;
   const extents: FileExtent[] = [];
   let fileBlock = 0;
@@ -141,8 +135,7 @@ function placeData(
   runs: readonly DataRun[],
   data: ByteSource,
   allocator: BlockAllocator,
-  pieces: PlacedPiece[],
-  isContent: boolean,
+  pieces: Piece[],
 ): ExtentTree {
   const extents: FileExtent[] = [];
   for (const run of runs) {
@@ -152,11 +145,7 @@ function placeData(
       extents.push({ fileBlock, firstBlock, count });
       const from = fileBlock * BLOCK_BYTES;
       const length = Math.min(count * BLOCK_BYTES, data.sizeBytes - from);
-      pieces.push({
-        offset: firstBlock * BLOCK_BYTES,
-        source: window(data, from, length),
-        ...(isContent ? { content: { file: data, from } } : {}),
-      });
+      pieces.push({ offset: firstBlock * BLOCK_BYTES, source: window(data, from, length) });
       fileBlock += count;
     }
   }

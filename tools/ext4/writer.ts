@@ -20,7 +20,7 @@ import type { InodePlan } from './inode-plan.ts';
 import { makeSlot } from './inode-writer.ts';
 import { journalBlocks, journalContent, journalInode } from './journal.ts';
 import { FIRST_INODE, LABEL_BYTES, SUPERBLOCK_OFFSET, UUID_BYTES } from './layout.ts';
-import { placeInode, placeJournal, readRuns, type PlacedPiece, type RunsOf } from './placement.ts';
+import { placeInode, placeJournal } from './placement.ts';
 import { BLOCK_BYTES, SLOT_BYTES, SLOTS_PER_BLOCK } from './profile.ts';
 import { planTree, type TreePlan } from './tree-plan.ts';
 
@@ -46,20 +46,13 @@ export interface Ext4Options {
   readonly journal?: boolean;
 }
 
-/** An image and what it is made of. */
-export interface Ext4Plan {
-  readonly image: ByteSource;
-  /** Everything but holes, at ascending offsets. Contents begin at whole blocks. */
-  readonly pieces: readonly PlacedPiece[];
-}
-
 /**
  * An ext4 file system as a function of entries and options alone: the order of the list, the clock and the machine
  * have no part in it. Nothing is copied: file contents are read from their entries when the image is read, metadata
  * is made on the way, free space and empty inode tables are holes.
  *
- * Blocks of content that are all zero become holes of the file, as `mke2fs -d` has it. For that contents are read once
- * here, but for their known holes: the image depends on what a file holds, not on whether its archive knew the zeros.
+ * Holes of a content, on the grid of blocks, become holes of the file; zeros that its source stores are stored. So the
+ * layout is known before any content is read, and whoever writes the image reads each of them once, in the image's order.
  * Access, change and creation times are the modification time; a time outside 1901
  * to 2446 becomes the nearest one inside. (Times after 2310 make e2fsck suspect an old kernel bug.)
  *
@@ -69,18 +62,6 @@ export interface Ext4Plan {
  * @throws CvmError usage EXT4_OPTION | EXT4_SIZE | EXT4_INODE_COUNT | EXT4_FULL, and those of {@link planTree}
  */
 export function writeExt4(entries: readonly TreeEntry[], options: Ext4Options): ByteSource {
-  return planExt4(entries, options).image;
-}
-
-/**
- * {@link writeExt4} for those who know the contents already, or who want to know where they come to lie.
- * @param runsOf what of a content is not zeros, on the grid of blocks; contents are read for it when absent
- */
-export function planExt4(
-  entries: readonly TreeEntry[],
-  options: Ext4Options,
-  runsOf: RunsOf = readRuns,
-): Ext4Plan {
   checkOptions(options);
   const tree = planTree(entries, options.epochSec);
   const geometry = planGeometry(
@@ -92,7 +73,7 @@ export function planExt4(
   const seed = checksumSeed(options.uuid);
   const allocator = new BlockAllocator(geometry);
   const context = { checksumSeed: seed, hashSeed: options.hashSeed };
-  const pieces: PlacedPiece[] = [];
+  const pieces: Piece[] = [];
   let journal: InodePlan | undefined;
   if (options.journal === true) {
     const content = journalContent(journalBlocks(geometry.totalBlocks), options.uuid);
@@ -100,12 +81,12 @@ export function planExt4(
     pieces.push(...placeJournal(journal, content, allocator, seed));
   }
   for (const inode of tree.inodes) {
-    for (const piece of placeInode(inode, allocator, context, runsOf)) pieces.push(piece);
+    for (const piece of placeInode(inode, allocator, context)) pieces.push(piece);
   }
   checkRoom(allocator, options);
   for (const piece of groupPieces(geometry, tree, allocator, options, seed, journal)) pieces.push(piece);
   pieces.sort((a, b) => a.offset - b.offset);
-  return { image: sparseSource(options.sizeBytes, pieces), pieces };
+  return sparseSource(options.sizeBytes, pieces);
 }
 
 function checkOptions({ uuid, hashSeed, label, epochSec }: Ext4Options): void {

@@ -70,25 +70,32 @@ export function tarError(
 
 /** @throws CvmError format TAR_CHECKSUM | TAR_NUMBER | TAR_RANGE, `at` as offset */
 export function readHeader(block: Uint8Array, at: number): TarHeader {
-  checkChecksum(block, at);
-  const magic = rawFromBytes(block.subarray(MAGIC_AT, MAGIC_AT + 8));
-  const dialect = magic === GNU_MAGIC ? 'gnu' : magic.startsWith(POSIX_MAGIC) ? 'posix' : 'v7';
-  const name = textField(block, NAME);
-  const prefix = dialect === 'posix' ? textField(block, PREFIX) : '';
-  const flag = String.fromCharCode(block[TYPE_AT] as number);
+  // Once as text: cutting it for the numbers is far cheaper than making a string of every field.
+  const text = rawFromBytes(block);
+  checkChecksum(block, text, at);
+  const number = ({ at: from, length }: Field, what: string): number =>
+    parseNumber(text.slice(from, from + length), at, what);
+  const dialect = text.startsWith(GNU_MAGIC, MAGIC_AT)
+    ? 'gnu'
+    : text.startsWith(POSIX_MAGIC, MAGIC_AT)
+      ? 'posix'
+      : 'v7';
+  const name = textField(block, text, NAME);
+  const prefix = dialect === 'posix' ? textField(block, text, PREFIX) : '';
+  const flag = text.charAt(TYPE_AT);
   const hasDevice = dialect !== 'v7' && (flag === '3' || flag === '4');
   return {
     dialect,
     typeFlag: flag === '\0' ? '0' : flag,
     name: prefix === '' ? name : `${prefix}/${name}`,
-    linkName: textField(block, LINK),
-    mode: numberField(block, MODE, at, 'mode'),
-    uid: unsigned32(numberField(block, UID, at, 'uid'), at, 'uid'),
-    gid: unsigned32(numberField(block, GID, at, 'gid'), at, 'gid'),
-    sizeBytes: unsigned(numberField(block, SIZE, at, 'size'), at, 'size'),
-    mtimeSec: numberField(block, MTIME, at, 'mtime'),
-    major: hasDevice ? unsigned32(numberField(block, MAJOR, at, 'devmajor'), at, 'devmajor') : 0,
-    minor: hasDevice ? unsigned32(numberField(block, MINOR, at, 'devminor'), at, 'devminor') : 0,
+    linkName: textField(block, text, LINK),
+    mode: number(MODE, 'mode'),
+    uid: unsigned32(number(UID, 'uid'), at, 'uid'),
+    gid: unsigned32(number(GID, 'gid'), at, 'gid'),
+    sizeBytes: unsigned(number(SIZE, 'size'), at, 'size'),
+    mtimeSec: number(MTIME, 'mtime'),
+    major: hasDevice ? unsigned32(number(MAJOR, 'devmajor'), at, 'devmajor') : 0,
+    minor: hasDevice ? unsigned32(number(MINOR, 'devminor'), at, 'devminor') : 0,
   };
 }
 
@@ -101,8 +108,8 @@ export function isTarHeader(block: Uint8Array): boolean {
   );
 }
 
-function checkChecksum(block: Uint8Array, at: number): void {
-  const field = rawFromBytes(block.subarray(CHECKSUM.at, CHECKSUM.at + CHECKSUM.length));
+function checkChecksum(block: Uint8Array, text: RawText, at: number): void {
+  const field = text.slice(CHECKSUM.at, CHECKSUM.at + CHECKSUM.length);
   const expected = octal(field);
   const found = checksumOf(block);
   if (expected === found) return;
@@ -113,11 +120,9 @@ function checkChecksum(block: Uint8Array, at: number): void {
 }
 
 function checksumOf(block: Uint8Array): number {
-  let sum = 0;
-  for (let i = 0; i < BLOCK_BYTES; i++) {
-    const inField = i >= CHECKSUM.at && i < CHECKSUM.at + CHECKSUM.length;
-    sum += inField ? 0x20 : (block[i] as number);
-  }
+  let sum = CHECKSUM.length * 0x20;
+  for (let i = 0; i < CHECKSUM.at; i++) sum += block[i] as number;
+  for (let i = CHECKSUM.at + CHECKSUM.length; i < BLOCK_BYTES; i++) sum += block[i] as number;
   return sum;
 }
 
@@ -126,11 +131,11 @@ interface Field {
   readonly length: number;
 }
 
-/** Up to the first NUL, or the whole field. */
-function textField(block: Uint8Array, { at, length }: Field): RawText {
-  const text = rawFromBytes(block.subarray(at, at + length));
-  const end = text.indexOf('\0');
-  return end < 0 ? text : text.slice(0, end);
+/** Up to the first NUL, or the whole field. From the bytes: a part of the text would keep all of it in memory. */
+function textField(block: Uint8Array, text: RawText, { at, length }: Field): RawText {
+  const nul = text.indexOf('\0', at);
+  const end = nul < 0 ? at + length : Math.min(nul, at + length);
+  return end === at ? '' : rawFromBytes(block.subarray(at, end));
 }
 
 /** Octal digits among spaces and NULs; undefined for anything else. All blank is zero, as old writers leave it. */
@@ -141,11 +146,14 @@ function octal(text: RawText): number | undefined {
 
 /** @throws CvmError format TAR_NUMBER */
 export function readNumber(field: Uint8Array, at: number, what: string): number {
-  const first = field[0] as number;
-  const value = (first & 0x80) === 0 ? octal(rawFromBytes(field)) : base256(field);
+  return parseNumber(rawFromBytes(field), at, what);
+}
+
+function parseNumber(field: RawText, at: number, what: string): number {
+  const value = (field.charCodeAt(0) & 0x80) === 0 ? octal(field) : base256(rawToBytes(field));
   if (value !== undefined && Number.isSafeInteger(value)) return value;
   throw tarError('TAR_NUMBER', `a header's ${what} is not a number, or an impossible one`, at, [
-    ['field', showRaw(rawFromBytes(field))],
+    ['field', showRaw(field)],
   ]);
 }
 
@@ -158,10 +166,6 @@ function base256(field: Uint8Array): number {
   });
   if (isNegative) value -= 1n << BigInt(8 * field.length - 1);
   return Number(value);
-}
-
-function numberField(block: Uint8Array, { at, length }: Field, headerAt: number, what: string): number {
-  return readNumber(block.subarray(at, at + length), headerAt, what);
 }
 
 /** @throws CvmError format TAR_RANGE */

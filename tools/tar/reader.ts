@@ -1,4 +1,4 @@
-import { sliceSource, type ByteSource } from '../bytes/source.ts';
+import { readInto, sliceSource, type ByteSource } from '../bytes/source.ts';
 import { rawFromBytes, showRaw, type RawText } from '../bytes/text.ts';
 import {
   BLOCK_BYTES,
@@ -291,24 +291,30 @@ function longText(source: Headers, header: TarHeader, dataAt: number): RawText {
   return end < 0 ? text : text.slice(0, end);
 }
 
-type Headers = Pick<ByteSource, 'sizeBytes' | 'read'>;
+interface Headers {
+  readonly sizeBytes: number;
+  /** What is read is gone with the next read. */
+  read(at: number, length: number): Uint8Array;
+}
 
 /** As much as is read where a header is: those of one member, up to three, mostly fit. */
 const HEADERS_BYTES = 4096;
 
 /** The source for whoever reads headers: what follows one is likely the next, and a read costs more than its bytes. */
 function headersOf(source: ByteSource): Headers {
+  const buffer = new Uint8Array(HEADERS_BYTES);
   let start = 0;
-  let held: Uint8Array = new Uint8Array(0);
+  let held = 0;
   return {
     sizeBytes: source.sizeBytes,
     read(at, length) {
       if (length > HEADERS_BYTES) return source.read(at, length);
-      if (at < start || at + length > start + held.length) {
-        held = source.read(at, Math.min(HEADERS_BYTES, source.sizeBytes - at));
+      if (at < start || at + length > start + held) {
         start = at;
+        held = Math.min(HEADERS_BYTES, source.sizeBytes - at);
+        readInto(source, at, buffer.subarray(0, held));
       }
-      return held.subarray(at - start, at - start + length);
+      return buffer.subarray(at - start, at - start + length);
     },
   };
 }

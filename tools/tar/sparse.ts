@@ -18,8 +18,6 @@ export interface SparseMember {
   readonly source: ByteSource;
   /** Permission bits; 0644 when absent. */
   readonly mode?: number;
-  /** What `dataRuns(source, 512)` finds, for those who know; it is read for that when absent. */
-  readonly runs?: readonly Extent[];
 }
 
 export interface SparseTarOptions {
@@ -30,6 +28,8 @@ export interface SparseTarOptions {
 /** The deterministic time of the Rust tar crate, which the GuestOS builds write. Nothing reads it; it is part of the bytes. */
 const MTIME_SEC = 1_153_704_088;
 
+const DEFAULT_MODE = 0o644;
+
 /**
  * Writes the tar archives in which GuestOS images travel, as dflate makes them (dfinity/ic, rs/ic_os/build_tools/dflate):
  * every member, small or large, is an old GNU sparse entry with magic `ustar  `, ids 0, no owner names and one fixed
@@ -39,7 +39,7 @@ const MTIME_SEC = 1_153_704_088;
  * content alone. A member that ends in a hole has a last piece (size, 0); an empty one has no piece. Numbers from
  * 8 GiB on are base-256.
  *
- * Each content is read twice: for the map, which stands before the data, and for the data; once when its map is given.
+ * Each content is read twice: for the map, which stands before the data, and for the data.
  * Memory holds one map.
  *
  * @throws CvmError usage TAR_MEMBER_NAME
@@ -50,14 +50,9 @@ export function* writeSparseTar(
 ): Generator<Uint8Array> {
   const names = members.map(({ name }) => memberName(name));
   const shared = reuseBuffer ? new Uint8Array(CHUNK_BYTES) : undefined;
-  for (const [i, { source, mode = 0o644, runs }] of members.entries()) {
-    const data = runs ?? [...dataRuns(source, BLOCK_BYTES)];
-    const storedBytes = data.reduce((sum, { length }) => sum + length, 0);
-    const last = data.at(-1);
-    const dataEnd = last === undefined ? 0 : last.offset + last.length;
-    const pieces = dataEnd === source.sizeBytes ? data : [...data, { offset: source.sizeBytes, length: 0 }];
-    yield sparseHeader(names[i] as RawText, mode, storedBytes, source.sizeBytes, pieces);
-    yield* extensionBlocks(pieces);
+  for (const [i, { source, mode = DEFAULT_MODE }] of members.entries()) {
+    const data = [...dataRuns(source, BLOCK_BYTES)];
+    yield* sparseMap(names[i] as RawText, mode, source.sizeBytes, data);
     for (const { offset, length } of data) {
       for (let done = 0; done < length; done += CHUNK_BYTES) {
         const count = Math.min(CHUNK_BYTES, length - done);
@@ -69,9 +64,43 @@ export function* writeSparseTar(
         }
       }
     }
-    if (paddingAfter(storedBytes) > 0) yield new Uint8Array(paddingAfter(storedBytes));
+    const padding = paddingAfter(storedBytes(data));
+    if (padding > 0) yield new Uint8Array(padding);
   }
   yield new Uint8Array(END_OF_ARCHIVE_BYTES);
+}
+
+/**
+ * What stands before the data of an archive's only member, for those who write the data themselves, with
+ * {@link SPARSE_TAR_END_BYTES} zeros behind it.
+ * @param runs what is stored: ascending, not touching each other, multiples of 512 bytes
+ */
+export function sparseTarStart(
+  name: string,
+  sizeBytes: number,
+  runs: readonly Extent[],
+): Generator<Uint8Array> {
+  return sparseMap(memberName(name), DEFAULT_MODE, sizeBytes, runs);
+}
+
+/** Zeros that end the archive. */
+export const SPARSE_TAR_END_BYTES = END_OF_ARCHIVE_BYTES;
+
+function storedBytes(runs: readonly Extent[]): number {
+  return runs.reduce((sum, { length }) => sum + length, 0);
+}
+
+function* sparseMap(
+  name: RawText,
+  mode: number,
+  sizeBytes: number,
+  runs: readonly Extent[],
+): Generator<Uint8Array> {
+  const last = runs.at(-1);
+  const end = last === undefined ? 0 : last.offset + last.length;
+  const pieces = end === sizeBytes ? runs : [...runs, { offset: sizeBytes, length: 0 }];
+  yield sparseHeader(name, mode, storedBytes(runs), sizeBytes, pieces);
+  yield* extensionBlocks(pieces);
 }
 
 function memberName(name: string): RawText {

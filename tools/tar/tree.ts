@@ -29,7 +29,7 @@ export function treeFromTar(source: ByteSource): TreeEntry[] {
   const nodes = new Map<RawText, Node>([['', { member: undefined, isFolder: true }]]);
   /** Entries directly in each folder. */
   const children = new Map<RawText, number>();
-  for (const member of readTar(source)) {
+  for (const member of readTar(withoutHoles(source))) {
     const at = member.headerOffset;
     const path = normalisePath(member.name, at);
     const isFolder = member.type === 'dir';
@@ -49,6 +49,12 @@ export function treeFromTar(source: ByteSource): TreeEntry[] {
     nodes.set(path, member.type === 'hardlink' ? linkedNode(nodes, member, path) : { member, isFolder });
   }
   return entriesOf(nodes);
+}
+
+/** Holes are those that the archive records: where the file that it is kept in has some, stored zeros are stored all the same. */
+function withoutHoles(source: ByteSource): ByteSource {
+  const { sizeBytes } = source;
+  return { ...source, extents: sizeBytes === 0 ? [] : [{ offset: 0, length: sizeBytes }] };
 }
 
 /**

@@ -1,25 +1,26 @@
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { bytesToHex } from '../../../tools/bytes/hex.ts';
-import { sourceFromBytes, sparseSource, type ByteSource } from '../../../tools/bytes/source.ts';
+import { sourceFromBytes, sparseSource, type ByteSource, type Extent } from '../../../tools/bytes/source.ts';
 import { dataRuns } from '../../../tools/bytes/zero-blocks.ts';
-import { writeTzst } from '../../../tools/commands/image-files.ts';
+import { openImage } from '../../../tools/commands/image-files.ts';
 import { writePartition } from '../../../tools/commands/partition-writer.ts';
+import { SliceThreads } from '../../../tools/commands/slice-threads.ts';
 import { CvmError } from '../../../tools/errors.ts';
-import { planExt4, writeExt4 } from '../../../tools/ext4/writer.ts';
+import { writeExt4 } from '../../../tools/ext4/writer.ts';
 import { ROOT_VERITY } from '../../../tools/guestos/partitions.ts';
-import { scanBlocks } from '../../../tools/partition/block-scan.ts';
-import { ContentIndex } from '../../../tools/partition/content-index.ts';
-import { sectorRuns } from '../../../tools/partition/image-scan.ts';
 import type { TreeEntry } from '../../../tools/tree/entry.ts';
-import { blockDigest } from '../../../tools/verity/block-digest.ts';
 import { formatVerity } from '../../../tools/verity/format.ts';
 import type { VerityParameters } from '../../../tools/verity/parameters.ts';
-import { anyTree, dirEntry, EXT4_OPTIONS, fileEntry, linkEntry } from '../../support/ext4-trees.ts';
+import { hashAreaBytes } from '../../../tools/verity/tree-shape.ts';
+import { SLICE_BYTES } from '../../../tools/zstd/compress.ts';
+import { walkFrames } from '../../../tools/zstd/frames.ts';
+import { dirEntry, EXT4_OPTIONS, fileEntry, linkEntry } from '../../support/ext4-trees.ts';
 import { expectCvmError, expectCvmRejection } from '../../support/errors.ts';
+import { noise } from '../../support/noise.ts';
 
 const folder = mkdtempSync(join(process.env['TEST_TMPDIR'] ?? tmpdir(), 'partition-'));
 afterAll(() => {
@@ -28,17 +29,6 @@ afterAll(() => {
 
 const SIZE = 24 << 20;
 const EXT4 = { ...EXT4_OPTIONS, sizeBytes: SIZE };
-
-/** Bytes without a pattern that an encoder would find, from a seed. */
-function noise(length: number, seed = 1): Uint8Array {
-  const bytes = new Uint8Array(length);
-  let state = seed;
-  for (let i = 0; i < length; i++) {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    bytes[i] = state >>> 24;
-  }
-  return bytes;
-}
 
 /** Every kind of content that the engine treats by itself. */
 const TREE: readonly TreeEntry[] = [
@@ -65,6 +55,12 @@ const TREE: readonly TreeEntry[] = [
   ...Array.from({ length: 300 }, (_, i) => fileEntry(`many/file-${i}`, noise(i * 7, i + 9))),
 ];
 
+/** Of the file 'holes': the blocks of its pieces, two of which share none. */
+const HOLES_READ = [
+  { offset: 0, length: 8192 },
+  { offset: 999_424, length: 12_288 },
+];
+
 const verity = (over: Partial<VerityParameters> = {}): VerityParameters => ({
   ...ROOT_VERITY,
   dataBlocks: SIZE / 4096,
@@ -72,47 +68,121 @@ const verity = (over: Partial<VerityParameters> = {}): VerityParameters => ({
 });
 
 /** What the parts make one after the other. */
-async function inParts(
-  entries: readonly TreeEntry[],
-  parameters: VerityParameters | undefined,
-  offset: number,
-) {
-  const image = writeExt4(entries, EXT4);
-  if (parameters === undefined) {
-    await writeTzst(join(folder, 'parts'), image);
-    return { bytes: readFileSync(join(folder, 'parts')), rootHash: undefined };
-  }
+function inParts(parameters: VerityParameters | undefined, offset: number) {
+  const image = writeExt4(TREE, EXT4);
+  if (parameters === undefined) return { image, rootHash: undefined };
   const { rootHash, hashArea } = formatVerity(image, parameters, offset);
   const whole = sparseSource(offset + hashArea.sizeBytes, [
     { offset: 0, source: image },
     { offset, source: hashArea },
   ]);
-  await writeTzst(join(folder, 'parts'), whole);
-  return { bytes: readFileSync(join(folder, 'parts')), rootHash };
+  return { image: whole, rootHash };
 }
 
-describe('one pass makes the bytes that the parts make one after the other', () => {
+describe('one pass makes the image that the parts make one after the other', () => {
   for (const [what, parameters, offset] of [
     ['without a hash tree', undefined, 0],
     ['with one right behind', verity(), SIZE],
     ['with one far behind', verity(), 3 * 2 ** 30 + 512],
     ['of sha512 without salt', verity({ algorithm: 'sha512', salt: new Uint8Array() }), SIZE],
+    ['of hash type 0', verity({ hashType: 0 }), SIZE],
     ['over part of it', verity({ dataBlocks: 1000 }), SIZE],
   ] as const) {
-    for (const jobs of [1, 2, 5]) {
-      test(`${what}, ${jobs} jobs`, async () => {
-        const parts = await inParts(TREE, parameters, offset);
-        const plan = {
-          ext4: EXT4,
-          jobs,
-          ...(parameters === undefined ? {} : { verity: { parameters, hashOffset: offset } }),
-        };
-        const rootHash = await writePartition(join(folder, 'whole'), TREE, plan);
+    test(`${what}, with the same bytes from any number of threads`, async () => {
+      const parts = inParts(parameters, offset);
+      const verityPlan = parameters === undefined ? {} : { verity: { parameters, hashOffset: offset } };
+      const made: Buffer[] = [];
+      for (const jobs of [1, 2, 5]) {
+        const path = join(folder, `whole-${jobs}`);
+        const rootHash = await writePartition(path, TREE, { ext4: EXT4, jobs, ...verityPlan });
         expect(rootHash && bytesToHex(rootHash)).toBe(parts.rootHash && bytesToHex(parts.rootHash));
-        expect(readFileSync(join(folder, 'whole')).equals(parts.bytes)).toBe(true);
-      });
-    }
+        made.push(readFileSync(path));
+      }
+      expect(made.map((bytes) => bytes.equals(made[0] as Buffer))).toEqual([true, true, true]);
+      const opened = await openImage(join(folder, 'whole-1'));
+      expect(opened.sizeBytes).toBe(parts.image.sizeBytes);
+      expect([...dataRuns(opened, 512)]).toEqual([...dataRuns(parts.image, 512)]);
+      expect(digestOfData(opened)).toBe(digestOfData(parts.image));
+      opened.close();
+    });
   }
+
+  test('frames begin where the map ends and where the hash tree begins', async () => {
+    const plan = { ext4: EXT4, verity: { parameters: verity(), hashOffset: SIZE } };
+    await writePartition(join(folder, 'frames'), TREE, plan);
+    const frames = [...walkFrames(sourceFromBytes(readFileSync(join(folder, 'frames'))))];
+    const stored = (source: ByteSource): number => {
+      const blocks = new Set<number>();
+      for (const { offset, length } of source.extents)
+        for (let at = offset; at < offset + length; at += 4096 - (at % 4096))
+          blocks.add(Math.floor(at / 4096));
+      return blocks.size * 4096;
+    };
+    const data = stored(writeExt4(TREE, EXT4));
+    const [map, ...others] = frames.map(({ contentBytes }) => contentBytes as number);
+    expect((map as number) % 512).toBe(0);
+    const slices = Array.from({ length: Math.ceil(data / SLICE_BYTES) }, (_, i) =>
+      Math.min(SLICE_BYTES, data - i * SLICE_BYTES),
+    );
+    expect(others).toEqual([...slices, hashAreaBytes(verity(), SIZE) + 1024]);
+  });
+});
+
+/** Of what is stored, with its places: most of an image is a hole. */
+function digestOfData(source: ByteSource): string {
+  const digest = createHash('sha256');
+  for (const { offset, length } of dataRuns(source, 4096))
+    digest.update(`${offset} ${length}\n`).update(source.read(offset, length));
+  return digest.digest('hex');
+}
+
+/** A source that keeps what was read of it. */
+function watched(source: ByteSource): { readonly source: ByteSource; readonly reads: Extent[] } {
+  const reads: Extent[] = [];
+  const read = (offset: number, length: number): Uint8Array => {
+    reads.push({ offset, length });
+    return source.read(offset, length);
+  };
+  return { source: { sizeBytes: source.sizeBytes, extents: source.extents, read }, reads };
+}
+
+describe('one pass', () => {
+  for (const jobs of [1, 2]) {
+    test(`reads every byte of a content once and in order, and no holes, with ${jobs} jobs`, async () => {
+      const contents = TREE.flatMap((entry) =>
+        entry.type === 'file' ? [{ entry, ...watched(entry.content) }] : [],
+      );
+      const others = TREE.filter(({ type }) => type !== 'file');
+      const entries = [...others, ...contents.map(({ entry, source }) => ({ ...entry, content: source }))];
+      const plan = { ext4: EXT4, jobs, verity: { parameters: verity(), hashOffset: SIZE } };
+      await writePartition(join(folder, 'once'), entries, plan);
+      for (const { entry, reads, source } of contents) {
+        const merged: Extent[] = [];
+        for (const { offset, length } of reads) {
+          const last = merged.at(-1);
+          if (last !== undefined && last.offset + last.length === offset)
+            merged[merged.length - 1] = { offset: last.offset, length: last.length + length };
+          else merged.push({ offset, length });
+        }
+        const blocks = source.extents.map(({ offset, length }) => {
+          const from = offset - (offset % 4096);
+          const end = Math.min(source.sizeBytes, Math.ceil((offset + length) / 4096) * 4096);
+          return { offset: from, length: end - from };
+        });
+        expect(merged, entry.path).toEqual(entry.path === 'holes' ? HOLES_READ : blocks);
+      }
+    });
+  }
+
+  test('takes no more memory in slices than there are threads for, and two', async () => {
+    const threads = new SliceThreads(2);
+    const taken = Array.from({ length: threads.slices }, () => threads.takeBuffer());
+    expect(threads.slices).toBe(4);
+    expectCvmError(() => threads.takeBuffer(), 'INTERNAL', 'bug');
+    threads.release(taken[0] as Uint8Array);
+    expect(threads.takeBuffer().buffer).toBe(taken[0]?.buffer);
+    await threads.close();
+  });
 });
 
 describe('what goes wrong while a thread packs', () => {
@@ -124,13 +194,10 @@ describe('what goes wrong while a thread packs', () => {
 
   test('an error of a content is that error, and no file is left', async () => {
     const base = sourceFromBytes(noise(9000));
-    let reads = 0;
     const broken: ByteSource = {
       ...base,
-      read(offset, length) {
-        // Once to be looked at, once to be compressed.
-        if (++reads > 1) throw new CvmError('format', 'SOURCE_BROKE', 'broken');
-        return base.read(offset, length);
+      read() {
+        throw new CvmError('format', 'SOURCE_BROKE', 'broken');
       },
     };
     const target = mkdtempSync(join(folder, 'broken-'));
@@ -160,62 +227,4 @@ test('what a content throws comes through, with threads and without, and nothing
     await expect(write).rejects.toThrow('the disk is gone');
     expect(() => readFileSync(join(folder, 'none'))).toThrow();
   }
-});
-
-function indexOf(entries: readonly TreeEntry[]): ContentIndex {
-  const kept: Uint8Array[] = [];
-  const store = {
-    append: (bytes: Uint8Array) => kept.push(bytes) - 1,
-    read: (at: number, length: number) => (kept[at] as Uint8Array).subarray(0, length),
-  };
-  const index = new ContentIndex(store, 32);
-  const contents = entries.flatMap((entry) => (entry.type === 'file' ? [entry.content] : []));
-  for (const { index: number, bytes } of index.batches(contents, () => new Uint8Array(4 << 20))) {
-    index.add(number, scanBlocks(bytes, ROOT_VERITY));
-  }
-  return index;
-}
-
-describe('the index of contents', () => {
-  test('knows the zeros of any tree as reading it would find them', () => {
-    fc.assert(
-      fc.property(anyTree, (entries) => {
-        const index = indexOf(entries);
-        for (const entry of entries) {
-          if (entry.type !== 'file') continue;
-          expect([...index.runs(entry.content)]).toEqual([...dataRuns(entry.content, 4096)]);
-        }
-        const { image, pieces } = planExt4(entries, EXT4, (content) => index.runs(content));
-        expect(sectorRuns(pieces, index)).toEqual([...dataRuns(image, 512)]);
-      }),
-      { numRuns: 60, seed: 5 },
-    );
-  });
-
-  test('knows the digest of every block', () => {
-    const index = indexOf(TREE);
-    const digest = blockDigest(ROOT_VERITY, 4096);
-    for (const entry of TREE) {
-      if (entry.type !== 'file') continue;
-      for (const { offset, length } of index.runs(entry.content)) {
-        const blocks = Math.ceil(length / 4096);
-        for (let done = 0; done < blocks;) {
-          const digests = index.digests(entry.content, offset / 4096 + done, blocks - done);
-          expect(digests.length).toBeGreaterThan(0);
-          for (let i = 0; i < digests.length / 32; i++, done++) {
-            const at = offset + done * 4096;
-            const block = new Uint8Array(4096);
-            block.set(entry.content.read(at, Math.min(4096, entry.content.sizeBytes - at)));
-            expect(bytesToHex(digests.subarray(32 * i, 32 * i + 32))).toBe(bytesToHex(digest(block)));
-          }
-          expect(done).toBeLessThanOrEqual(blocks);
-        }
-      }
-    }
-  });
-
-  test('a block that was not looked at is a bug, not a zero', () => {
-    const index = indexOf([]);
-    expectCvmError(() => [...index.runs(sourceFromBytes(noise(10)))], 'INTERNAL', 'bug');
-  });
 });

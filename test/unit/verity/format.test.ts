@@ -1,8 +1,12 @@
+import { hash } from 'node:crypto';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { concatBytes } from '../../../tools/bytes/compare.ts';
 import { digestSource } from '../../../tools/bytes/digest.ts';
 import { bytesToHex, hexToBytes } from '../../../tools/bytes/hex.ts';
 import { sourceFromBytes, sparseSource, type ByteSource } from '../../../tools/bytes/source.ts';
 import { CvmError } from '../../../tools/errors.ts';
+import { digestBlocks, knownDigests } from '../../../tools/verity/block-digest.ts';
 import { formatVerity } from '../../../tools/verity/format.ts';
 import type { VerityParameters } from '../../../tools/verity/parameters.ts';
 import { readVeritySuperblock, writeVeritySuperblock } from '../../../tools/verity/superblock.ts';
@@ -166,6 +170,56 @@ describe('parameters', () => {
       () => formatVerity(zeros(4), { ...BASE, dataBlocks: 4 }, offset),
       'VERITY_HASH_OFFSET',
       'usage',
+    );
+  });
+});
+
+describe('digests that are known already', () => {
+  /** Runs of whole blocks, ascending, not touching, of at most 600 blocks. */
+  const anyRuns = fc
+    .array(fc.tuple(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 60 })), { maxLength: 6 })
+    .map((pairs) => {
+      let at = 0;
+      return pairs.map(([gap, count]) => {
+        const run = { offset: (at + gap) * 4096, length: count * 4096 };
+        at += gap + count;
+        return run;
+      });
+    });
+
+  test('make the tree that reading the data makes, however few come at a time', () => {
+    fc.assert(
+      fc.property(
+        anyRuns,
+        fc.integer({ min: 1, max: 700 }),
+        fc.integer({ min: 1, max: 9 }),
+        (runs, dataBlocks, most) => {
+          const content = (offset: number): Uint8Array =>
+            new Uint8Array(4096).fill(1 + ((offset / 4096) % 251));
+          const blocks = runs.flatMap(({ offset, length }) =>
+            Array.from({ length: length / 4096 }, (_, i) => offset + i * 4096),
+          );
+          const data = sparseSource(
+            700 * 4096,
+            blocks.map((offset) => ({ offset, source: sourceFromBytes(content(offset)) })),
+          );
+          const parameters = { ...BASE, dataBlocks, salt: COUNTING_SALT };
+          const digests = (first: number, count: number): Uint8Array =>
+            digestBlocks(
+              { hash },
+              concatBytes(...blocks.slice(first, first + Math.min(count, most)).map(content)),
+              4096,
+              parameters,
+            );
+          const known = formatVerity(data, parameters, 0, {
+            digests: knownDigests(runs, parameters, digests),
+          });
+          const read = formatVerity(data, parameters);
+          expect(bytesToHex(known.rootHash)).toBe(bytesToHex(read.rootHash));
+          expect(digestSource('sha256', known.hashArea)).toEqual(digestSource('sha256', read.hashArea));
+        },
+      ),
+      { numRuns: 60, seed: 8 },
     );
   });
 });
