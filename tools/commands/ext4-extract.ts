@@ -1,6 +1,6 @@
 import { usageError } from '../errors.ts';
-import { checkContentSize } from '../ext4/content-limit.ts';
-import { openExt4 } from '../ext4/reader.ts';
+import { withinContentLimit } from '../ext4/content-limit.ts';
+import { openExt4, type Ext4Image } from '../ext4/reader.ts';
 import { treeToTar } from '../tar/tree.ts';
 import type { TreeEntry } from '../tree/entry.ts';
 import type { Command, Io, OptionValues } from './command.ts';
@@ -52,18 +52,20 @@ async function extract(
 ): Promise<void> {
   const tree = openExt4(source);
   tree.verifyBitmaps();
-  const nodes = [...tree.nodes()];
-  checkContentSize(nodes);
-  const entries = nodes.map((node) => node.entry);
   if (!isArchive) {
-    report(await writeTreeToFolder(entries, target, flagOption(options, 'owners')), io);
+    report(await writeTreeToFolder(entriesOf(tree), target, flagOption(options, 'owners')), io);
     return;
   }
+  const entries = [...entriesOf(tree)];
   const kept = withoutSockets(entries);
   await writeFileWhole(target, treeToTar(kept, { sparse: true }));
   if (kept.length < entries.length) {
     io.err(`not kept: ${entries.length - kept.length} sockets, for which tar has no form\n`);
   }
+}
+
+function* entriesOf(tree: Ext4Image): Generator<TreeEntry> {
+  for (const { entry } of withinContentLimit(tree.nodes())) yield entry;
 }
 
 /** A socket is made by whoever listens on it: its place in an archive would be of no use even if there were one. */

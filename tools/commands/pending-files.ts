@@ -24,8 +24,8 @@ export function settlePendingFile(path: string): void {
 }
 
 /**
- * A program begins that nobody would wait for when this process ends.
- * @param end ends it; must not wait
+ * A program, or a thread that makes files, begins that nobody would wait for when this process ends.
+ * @param end ends it; must not wait for longer than one file takes
  * @returns to be called once it has ended
  */
 export function addRunningProgram(end: () => void): () => void {
@@ -41,7 +41,7 @@ function tell(): void {
   pendingListener(pendingFiles.size + runningPrograms.size);
 }
 
-/** Ends what runs and removes what is half written. For signal handlers: nothing here waits. */
+/** Ends what runs and removes what is half written. For signal handlers. */
 export function removePendingFiles(): void {
   for (const end of runningPrograms) end();
   runningPrograms.clear();

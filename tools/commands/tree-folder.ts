@@ -1,48 +1,35 @@
 import {
   chmodSync,
   chownSync,
-  closeSync,
-  fchmodSync,
-  fchownSync,
-  ftruncateSync,
-  futimesSync,
   lchownSync,
   linkSync,
   lutimesSync,
   mkdirSync,
   mkdtempSync,
-  openSync,
   readdirSync,
   realpathSync,
   renameSync,
   rmSync,
   symlinkSync,
   utimesSync,
-  writeSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { readInto, type ByteSource } from '../bytes/source.ts';
-import { rawToBytes, showRaw, showText, type RawText } from '../bytes/text.ts';
+import { rawFromUtf8, rawToBytes, showRaw, showText, type RawText } from '../bytes/text.ts';
 import { CvmError, formatError, usageError } from '../errors.ts';
 import {
   baseName,
   parentPath,
   type DirectoryEntry,
   type EntryCommon,
-  type FileEntry,
+  type HardlinkEntry,
   type TreeEntry,
 } from '../tree/entry.ts';
+import { FileMaker, FileNotMade } from './file-maker.ts';
 import { addPendingFile, settlePendingFile } from './pending-files.ts';
 
 /** So many entries are made before signals get their turn. */
 const ENTRIES_A_TURN = 64;
-
-/** Contents move in pieces that stay in a core's cache between being read and written. */
-const PIECE_BYTES = 128 << 10;
-
-/** After so many pieces of one file signals get their turn. */
-const PIECES_A_TURN = 8;
 
 /** What a folder could not take of a tree. */
 export interface NotKept {
@@ -70,7 +57,7 @@ export interface NotKept {
  * @throws CvmError usage OUTPUT_NOT_EMPTY | OUTPUT_WRITE, format TREE_ESCAPES, and what reading the contents throws
  */
 export async function writeTreeToFolder(
-  entries: readonly TreeEntry[],
+  entries: Iterable<TreeEntry>,
   folder: string,
   owners: boolean,
 ): Promise<NotKept> {
@@ -149,34 +136,47 @@ function attempt<T>(what: string, step: () => T): T {
   }
 }
 
-async function attemptAsync<T>(what: string, step: () => Promise<T>): Promise<T> {
+async function fill(entries: Iterable<TreeEntry>, root: string, owners: boolean): Promise<NotKept> {
+  const rawRoot = rawFromUtf8(root);
+  const maker = new FileMaker();
   try {
-    return await step();
-  } catch (cause) {
-    throw cause instanceof CvmError ? cause : writeError(what, cause);
+    return await fillWith(maker, entries, rawRoot, owners);
+  } catch (error) {
+    if (!(error instanceof FileNotMade)) throw error;
+    throw writeError(`/${showRaw(error.path.slice(rawRoot.length + 1))}`, error);
+  } finally {
+    await maker.close();
   }
 }
 
-/** Between entries, and chunks of large ones, signals get their turn. */
-async function fill(entries: readonly TreeEntry[], root: string, owners: boolean): Promise<NotKept> {
-  const place = (path: RawText): Buffer =>
-    path === '' ? Buffer.from(root) : Buffer.concat([Buffer.from(`${root}/`), rawToBytes(path)]);
+/** Between entries, and pieces of large ones, signals get their turn. */
+async function fillWith(
+  maker: FileMaker,
+  entries: Iterable<TreeEntry>,
+  root: RawText,
+  owners: boolean,
+): Promise<NotKept> {
+  const rawPlace = (path: RawText): RawText => (path === '' ? root : `${root}/${path}`);
+  const place = (path: RawText): Buffer => Buffer.from(rawPlace(path), 'latin1');
   const skipped = new Set<RawText>();
   const made = new Map<RawText, TreeEntry['type']>();
   const folders: DirectoryEntry[] = [];
-  const buffer = new Uint8Array(PIECE_BYTES);
+  const links: HardlinkEntry[] = [];
+  let withXattrs = 0;
   let sinceTurn = 0;
   for (const entry of entries) {
     checkPlace(entry, made, skipped);
+    if (entry.type !== 'hardlink' && entry.xattrs.size > 0) withXattrs++;
     sinceTurn += 1;
     if (sinceTurn >= ENTRIES_A_TURN) {
       sinceTurn = 0;
       await setImmediate();
     }
     if (entry.type === 'file') {
-      await attemptAsync(`/${showRaw(entry.path)}`, () =>
-        writeFile(entry, place(entry.path), owners, buffer),
-      );
+      const { content, uid, gid } = entry;
+      const owner = owners ? { uid, gid } : undefined;
+      const mode = keptMode(entry, owners);
+      await maker.add({ path: rawPlace(entry.path), content, mode, owner, mtime: mtimeOf(entry) });
       made.set(entry.path, entry.type);
       continue;
     }
@@ -193,7 +193,7 @@ async function fill(entries: readonly TreeEntry[], root: string, owners: boolean
           return true;
         case 'hardlink':
           if (skipped.has(entry.linkPath)) return false;
-          linkSync(place(entry.linkPath), place(entry.path));
+          links.push(entry);
           return true;
         case 'char':
         case 'block':
@@ -204,6 +204,13 @@ async function fill(entries: readonly TreeEntry[], root: string, owners: boolean
     });
     if (done) made.set(entry.path, entry.type);
     else skipped.add(entry.path);
+  }
+  await maker.finish();
+  // Now that what they are names of is there.
+  for (const { path, linkPath } of links) {
+    attempt(`/${showRaw(path)}`, () => {
+      linkSync(place(linkPath), place(path));
+    });
   }
   // Last and deepest first: a folder may forbid writing into it, and writing into it changes its time.
   for (const folder of folders.reverse()) {
@@ -216,7 +223,7 @@ async function fill(entries: readonly TreeEntry[], root: string, owners: boolean
   }
   return {
     special: skipped.size,
-    withXattrs: entries.filter((entry) => entry.type !== 'hardlink' && entry.xattrs.size > 0).length,
+    withXattrs,
     owners: !owners,
   };
 }
@@ -256,35 +263,4 @@ function keptMode(entry: EntryCommon, owners: boolean): number {
 /** As text: of a negative number of seconds Node makes the current time. */
 function mtimeOf(entry: EntryCommon): string {
   return `${entry.mtimeSec + entry.mtimeNsec / 1e9}`;
-}
-
-async function writeFile(entry: FileEntry, path: Buffer, owners: boolean, buffer: Uint8Array): Promise<void> {
-  const file = openSync(path, 'wx', 0o600);
-  try {
-    await writeExtents(file, entry.content, buffer);
-    if (owners) fchownSync(file, entry.uid, entry.gid);
-    fchmodSync(file, keptMode(entry, owners));
-    futimesSync(file, mtimeOf(entry), mtimeOf(entry));
-  } finally {
-    closeSync(file);
-  }
-}
-
-async function writeExtents(file: number, content: ByteSource, buffer: Uint8Array): Promise<void> {
-  let end = 0;
-  let pieces = 0;
-  for (const { offset, length } of content.extents) {
-    for (let at = offset; at < offset + length;) {
-      if (++pieces % PIECES_A_TURN === 0) await setImmediate();
-      const bytes = buffer.subarray(0, Math.min(PIECE_BYTES, offset + length - at));
-      readInto(content, at, bytes);
-      let written = 0;
-      while (written < bytes.length) {
-        written += writeSync(file, bytes, written, bytes.length - written, at + written);
-      }
-      at += bytes.length;
-      end = at;
-    }
-  }
-  if (end < content.sizeBytes) ftruncateSync(file, content.sizeBytes);
 }

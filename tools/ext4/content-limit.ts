@@ -10,11 +10,20 @@ export const CONTENT_LIMIT_BYTES = 2 ** 40;
  * @throws CvmError format EXT4_CONTENT_TOO_LARGE
  */
 export function checkContentSize(nodes: Iterable<Ext4Node>): void {
+  const all = withinContentLimit(nodes);
+  while (all.next().done !== true);
+}
+
+/** The nodes, up to the file with which they are too much. @throws CvmError as {@link checkContentSize} */
+export function* withinContentLimit(nodes: Iterable<Ext4Node>): Generator<Ext4Node> {
   let total = 0;
-  for (const { entry } of nodes) {
-    if (entry.type !== 'file') continue;
-    total += entry.content.sizeBytes;
-    if (total <= CONTENT_LIMIT_BYTES) continue;
+  for (const node of nodes) {
+    const { entry } = node;
+    if (entry.type === 'file') total += entry.content.sizeBytes;
+    if (total <= CONTENT_LIMIT_BYTES) {
+      yield node;
+      continue;
+    }
     throw formatError(
       'EXT4_CONTENT_TOO_LARGE',
       'the files of the ext4 image are larger than is read at once',

@@ -85,11 +85,21 @@ export function readInode(superblock: Superblock, blocks: BlockReader, number: n
 
 function readSlot(superblock: Superblock, blocks: BlockReader, number: number): Uint8Array {
   const { inodesPerGroup, inodeSize, blockSize } = superblock;
-  const group = Math.floor((number - 1) / inodesPerGroup);
-  const { inodeTable } = readGroupDescriptor(superblock, blocks, group);
+  const inodeTable = inodeTableOf(superblock, blocks, Math.floor((number - 1) / inodesPerGroup));
   const at = ((number - 1) % inodesPerGroup) * inodeSize;
   const block = blocks.block(inodeTable + Math.floor(at / blockSize), 'an inode table block');
   return block.subarray(at % blockSize, (at % blockSize) + inodeSize);
+}
+
+/** Where the table of the group stands that was asked for last: its descriptor is checked once for many inodes in a row. */
+const lastTables = new WeakMap<BlockReader, { readonly group: number; readonly inodeTable: number }>();
+
+function inodeTableOf(superblock: Superblock, blocks: BlockReader, group: number): number {
+  const known = lastTables.get(blocks);
+  if (known?.group === group) return known.inodeTable;
+  const { inodeTable } = readGroupDescriptor(superblock, blocks, group);
+  lastTables.set(blocks, { group, inodeTable });
+  return inodeTable;
 }
 
 function checkInode(superblock: Superblock, number: number, slot: Uint8Array): void {

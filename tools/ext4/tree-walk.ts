@@ -112,8 +112,10 @@ function chargeBytes(budget: Budget, bytes: number): void {
 
 function chargeEntry(budget: Budget, entry: FirstEntry): void {
   let bytes = entry.type === 'symlink' ? entry.target.length : 0;
-  for (const [name, value] of entry.xattrs) bytes += OBJECT_BYTES + name.length + value.length;
-  chargeBytes(budget, bytes);
+  if (entry.xattrs.size > 0) {
+    for (const [name, value] of entry.xattrs) bytes += OBJECT_BYTES + name.length + value.length;
+  }
+  if (bytes > 0) chargeBytes(budget, bytes);
 }
 
 /** The names of a directory, all of them, sorted. The walk as a whole reads no more blocks than there are. */
