@@ -11,7 +11,7 @@ export const command: Command = {
   description:
     'Writes an ext4 file system that depends on the tree and the options alone: no clock, user or folder order enters ' +
     'it. 4 KiB blocks, metadata checksums, backups; no journal unless asked for. Owners, modes, times, links, devices ' +
-    'and extended attributes come from the tree; blocks of zeros become holes. An output called *.tzst is written as ' +
+    'and extended attributes come from the tree; holes that it records stay holes. An output called *.tzst is written as ' +
     'zstd of sparse tar. Without --uuid and --hash-seed both are made from label and size.',
   options: [
     ...TREE_OPTIONS,
