@@ -278,7 +278,8 @@ function extension(source: Headers, header: TarHeader, dataAt: number): Uint8Arr
       ['limit', `${EXTENSION_LIMIT_BYTES} bytes`],
     ]);
   }
-  return readBlocks(source, dataAt, header.sizeBytes, 'an extended header');
+  const ahead = paddingAfter(header.sizeBytes) + BLOCK_BYTES;
+  return readBlocks(source, dataAt, header.sizeBytes, 'an extended header', ahead);
 }
 
 /** The content of an `L` or `K` member: text up to a NUL, which ends it. */
@@ -293,25 +294,29 @@ function longText(source: Headers, header: TarHeader, dataAt: number): RawText {
 
 interface Headers {
   readonly sizeBytes: number;
-  /** What is read is gone with the next read. */
-  read(at: number, length: number): Uint8Array;
+  /**
+   * What is read is gone with the next read.
+   * @param ahead bytes behind that will be read next
+   */
+  read(at: number, length: number, ahead?: number): Uint8Array;
 }
 
-/** As much as is read where a header is: those of one member, up to three, mostly fit. */
+/** As much is read in one go, where the next thing to be read is known. */
 const HEADERS_BYTES = 4096;
 
-/** The source for whoever reads headers: what follows one is likely the next, and a read costs more than its bytes. */
+/** The source for whoever reads headers: no byte is read twice, and an extended header together with the header behind it. */
 function headersOf(source: ByteSource): Headers {
   const buffer = new Uint8Array(HEADERS_BYTES);
   let start = 0;
   let held = 0;
   return {
     sizeBytes: source.sizeBytes,
-    read(at, length) {
-      if (length > HEADERS_BYTES) return source.read(at, length);
+    read(at, length, ahead = 0) {
       if (at < start || at + length > start + held) {
+        const wanted = Math.min(length + ahead, source.sizeBytes - at);
+        if (wanted > HEADERS_BYTES) return source.read(at, length);
         start = at;
-        held = Math.min(HEADERS_BYTES, source.sizeBytes - at);
+        held = wanted;
         readInto(source, at, buffer.subarray(0, held));
       }
       return buffer.subarray(at - start, at - start + length);
@@ -320,9 +325,9 @@ function headersOf(source: ByteSource): Headers {
 }
 
 /** @throws CvmError format TAR_TRUNCATED */
-function readBlocks(source: Headers, at: number, length: number, what: string): Uint8Array {
+function readBlocks(source: Headers, at: number, length: number, what: string, ahead = 0): Uint8Array {
   if (at + length > source.sizeBytes) throw truncated(source, at, length, what);
-  return source.read(at, length);
+  return source.read(at, length, ahead);
 }
 
 function window(source: ByteSource, at: number, length: number, name: RawText): ByteSource {

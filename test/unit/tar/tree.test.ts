@@ -267,3 +267,43 @@ describe('files with holes, stored without them', () => {
     expect(collect(treeToTar(entries, { sparse: true }))).toEqual(collect(treeToTar(entries)));
   });
 });
+
+describe('reading an archive and all its contents', () => {
+  const data = Uint8Array.from({ length: 70_001 }, (_, i) => 1 + (i % 255));
+  const entries: readonly TreeEntry[] = [
+    folderEntry(''),
+    fileEntry('plain', 'content'),
+    fileEntry('n'.repeat(250), 'of a long name'),
+    { ...fileEntry('large', ''), content: sourceFromBytes(data) },
+    { ...fileEntry('labelled', 'x'), xattrs: new Map([['security.selinux', new Uint8Array(6000).fill(97)]]) },
+    {
+      ...fileEntry('holes', ''),
+      content: sparseSource(9 << 20, [{ offset: 5000, source: sourceFromBytes(data) }]),
+    },
+    { ...fileEntry('timed', 'y'), mtimeNsec: 5 },
+  ];
+
+  test.each([false, true])('takes every byte once at most, and all but padding (sparse: %s)', (sparse) => {
+    const bytes = collect(
+      treeToTar(sparse ? entries : entries.filter(({ path }) => path !== 'holes'), { sparse }),
+    );
+    const times = new Uint8Array(bytes.length);
+    const source = {
+      sizeBytes: bytes.length,
+      extents: [{ offset: 0, length: bytes.length }],
+      read(offset: number, length: number) {
+        for (let at = offset; at < offset + length; at++) times[at] = (times[at] as number) + 1;
+        return bytes.subarray(offset, offset + length);
+      },
+    };
+    for (const entry of treeFromTar(source)) {
+      if (entry.type !== 'file') continue;
+      for (const { offset, length } of entry.content.extents) entry.content.read(offset, length);
+    }
+    expect(Math.max(...times)).toBe(1);
+    // Contents end where blocks do not.
+    const unread = bytes.filter((_, at) => times[at] === 0);
+    expect(unread.length).toBeLessThan(512 * entries.length);
+    expect(unread.every((byte) => byte === 0)).toBe(true);
+  });
+});
