@@ -2,7 +2,8 @@
  * The file-system engine against the programs that do the same: `./bazelw build //tools:cvm && ./bazelw run
  * //test/bench:filesystems [-- MIB…]`, with mke2fs, debugfs, veritysetup, zstd and tar installed. Both sides are warm, write to the same folder and run in
  * turns. The sizes in MiB are those of the images, four fifths full of files; 256, 1024 and 4096 when none are given,
- * for which 35 GB of room are needed (in BENCH_FOLDER or the system's folder for such things). Prints `name ours=… peer=… ratio=…` and writes all figures as JSON.
+ * for which 35 GB of room are needed (in BENCH_FOLDER or the system's folder for such things). Prints `name ours=… peer=… ratio=…` a
+ * line, then time and memory against size, and writes all figures as JSON.
  *
  * Nothing here passes or fails; figures of one machine are worth nothing on another, their ratios are.
  */
@@ -175,6 +176,14 @@ for (const size of mebibytes) {
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
+}
+for (const kind of ['partition-build', 'extract-tree', 'extract-file']) {
+  const against = mebibytes.map((size) => {
+    const row = rows.find(({ name }) => name === `${kind}-${size}MiB`) as Row;
+    const perGiB = (row.ours * 1024) / size;
+    return `${size}MiB: ${perGiB.toFixed(2)}s/GiB ${row.oursPeakMiB.toFixed(0)}MiB`;
+  });
+  process.stdout.write(`${kind} against size: ${against.join(', ')}\n`);
 }
 writeFileSync(
   join(process.env['BUILD_WORKING_DIRECTORY'] ?? process.cwd(), 'bench-filesystems.json'),
