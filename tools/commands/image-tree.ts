@@ -77,7 +77,13 @@ export interface ImageTree {
 export function inputBytes(options: OptionValues, io: Io): number {
   const path = textOption(options, 'tar') ?? textOption(options, 'image');
   if (path === undefined) return 0;
-  return statSync(resolvePath(io, path), { throwIfNoEntry: false })?.size ?? 0;
+  const resolved = resolvePath(io, path);
+  try {
+    return statSync(resolved).size;
+  } catch {
+    // Whoever opens it says what is wrong with it.
+    return 0;
+  }
 }
 
 /**

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { createZstdCompress } from 'node:zlib';
@@ -104,3 +104,11 @@ for (const [what, options, code] of [
     expect(existsSync(at('none.tzst'))).toBe(false);
   });
 }
+
+test('an archive that cannot even be looked at is an error of the file, not of ours', async () => {
+  symlinkSync('loop', at('loop'));
+  for (const tar of ['loop', 'n'.repeat(300)]) {
+    const call = () => runCommand(partition, folder, [], { tar, size: `${SIZE}`, output: 'none.tzst' });
+    await expectCvmRejection(call, 'FILE_ACCESS', 'usage');
+  }
+});
