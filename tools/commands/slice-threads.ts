@@ -99,6 +99,8 @@ interface Thread {
   readonly worker: Threads.Worker;
   /** What it was given and has not answered, in order. */
   readonly waiting: Waiting[];
+  /** Why it has ended: what it is given from then on would never be answered. */
+  readonly ended: () => Error | undefined;
 }
 
 /** Threads, or with one job none: the same work is then done where it is asked for. */
@@ -151,6 +153,8 @@ export class SliceThreads {
         : await new Promise<Answer>((resolve, reject) => {
             this.start();
             const thread = this.#threads.reduce((a, b) => (b.waiting.length < a.waiting.length ? b : a));
+            const ended = thread.ended();
+            if (ended !== undefined) throw ended;
             thread.waiting.push({ resolve, reject });
             thread.worker.postMessage(task);
           });
@@ -168,6 +172,7 @@ export class SliceThreads {
 
 function startThread(): Thread {
   const waiting: Waiting[] = [];
+  let ended: Error | undefined;
   const worker = new Worker(THREAD_CODE, {
     eval: true,
     env: {},
@@ -176,11 +181,12 @@ function startThread(): Thread {
   });
   worker.on('message', (answer: Answer) => waiting.shift()?.resolve(answer));
   const fail = (error: unknown): void => {
-    for (const { reject } of waiting.splice(0)) reject(bug('a thread ended', { cause: error }));
+    ended ??= bug('a thread ended', { cause: error });
+    for (const { reject } of waiting.splice(0)) reject(ended);
   };
   worker.on('error', fail);
   worker.on('exit', (code) => {
     fail(new Error(`exit code ${code}`));
   });
-  return { worker, waiting };
+  return { worker, waiting, ended: () => ended };
 }

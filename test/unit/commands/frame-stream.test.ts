@@ -1,5 +1,6 @@
+import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { compressInThreads, framesInOrder } from '../../../tools/commands/frame-stream.ts';
 import { SliceThreads } from '../../../tools/commands/slice-threads.ts';
 import { CvmError } from '../../../tools/errors.ts';
@@ -127,6 +128,20 @@ describe('what goes wrong in a thread', () => {
     await threads.close();
     await ends;
   });
+});
+
+test('a thread that ended before it was given anything is no thread that one waits for', async () => {
+  const posted = vi.spyOn(Worker.prototype, 'postMessage');
+  const threads = new SliceThreads(2);
+  const slices = [threads.takeBuffer(), threads.takeBuffer()].map((buffer) =>
+    buffer.subarray(0, SLICE_BYTES),
+  );
+  await Promise.all(slices.map((slice) => threads.pack(slice, 2)));
+  for (const worker of new Set(posted.mock.contexts as Worker[])) await worker.terminate();
+  posted.mockRestore();
+  for (const slice of slices)
+    await expect(threads.pack(slice, 2)).rejects.toMatchObject({ message: 'a thread ended' });
+  await threads.close();
 });
 
 test('a buffer that is given back holds any later slice', async () => {
