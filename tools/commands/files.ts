@@ -205,15 +205,17 @@ export async function writeFileWhole(
     } finally {
       await sync?.settled();
     }
+    sync?.check();
   });
 }
 
 /** After so many bytes in large chunks the disk is told to begin: at the end, little is left to wait for. */
 const SYNC_BYTES = 16 << 20;
 
-/** Has the disk write while more is made. Whether it succeeds shows when the file is synced as a whole. */
+/** Has the disk write while more is made. */
 class SyncAhead {
   readonly #handle: number;
+  #failure: Error | undefined;
   #sinceSync = 0;
   #syncing: Promise<void> | undefined;
 
@@ -226,7 +228,8 @@ class SyncAhead {
     if (this.#sinceSync < SYNC_BYTES || this.#syncing !== undefined) return;
     this.#sinceSync = 0;
     this.#syncing = new Promise((resolve) => {
-      fdatasync(this.#handle, () => {
+      fdatasync(this.#handle, (error) => {
+        this.#failure ??= error ?? undefined;
         this.#syncing = undefined;
         resolve();
       });
@@ -236,6 +239,11 @@ class SyncAhead {
   /** To be awaited before the descriptor is closed. */
   async settled(): Promise<void> {
     await this.#syncing;
+  }
+
+  /** Linux tells a descriptor once that writing back failed: the sync of the whole file would not hear of it again. */
+  check(): void {
+    if (this.#failure !== undefined) throw this.#failure;
   }
 }
 

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import {
+import fs, {
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -10,6 +10,7 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -17,6 +18,7 @@ import { CHUNK_BYTES, sourceFromBytes } from '../../../tools/bytes/source.ts';
 import { utf8Bytes } from '../../../tools/bytes/text.ts';
 import { openFile, resolvePath, writeFileWhole, writeSourceWhole } from '../../../tools/commands/files.ts';
 import { removePendingFiles } from '../../../tools/commands/pending-files.ts';
+import { CvmError } from '../../../tools/errors.ts';
 import { expectCvmError, expectCvmRejection } from '../../support/errors.ts';
 import { piecesSource } from '../../support/trees.ts';
 
@@ -173,6 +175,28 @@ describe('writing whole', () => {
     await writeFileWhole(join(path, '../link'), [utf8Bytes('new')]);
     expect(readFileSync(path, 'latin1')).toBe('new');
     expect(neighbours(path)).toEqual(['link', 'out']);
+  });
+
+  test('what the disk could not take shows, though the system says it once alone', async () => {
+    const path = place();
+    const { fdatasync } = fs;
+    fs.fdatasync = ((_: number, done: fs.NoParamCallback) => {
+      setImmediate(done, Object.assign(new Error('no'), { code: 'EIO', syscall: 'fdatasync' }));
+    }) as typeof fdatasync;
+    syncBuiltinESMExports();
+    try {
+      const chunks = Array.from({ length: 20 }, () => new Uint8Array(CHUNK_BYTES));
+      await expectCvmRejection(() => writeFileWhole(path, chunks), 'FILE_ACCESS', 'usage');
+      expect(neighbours(path)).toEqual([]);
+      function* failing(): Generator<Uint8Array> {
+        yield* chunks;
+        throw new CvmError('format', 'SOURCE_BROKE', 'broken');
+      }
+      await expectCvmRejection(() => writeFileWhole(path, failing()), 'SOURCE_BROKE');
+    } finally {
+      fs.fdatasync = fdatasync;
+      syncBuiltinESMExports();
+    }
   });
 
   test('a device is written to, not replaced', async () => {
