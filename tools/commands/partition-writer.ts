@@ -7,8 +7,8 @@ import { PARTITION_MEMBER } from '../guestos/layout.ts';
 import { SPARSE_TAR_END_BYTES, sparseTarStart } from '../tar/sparse.ts';
 import type { TreeEntry } from '../tree/entry.ts';
 import { knownDigests } from '../verity/block-digest.ts';
-import { formatVerity, type KeptBlock } from '../verity/format.ts';
-import { checkParameters, VERITY_ALGORITHMS, type VerityParameters } from '../verity/parameters.ts';
+import { checkFormat, formatVerity, type KeptBlock } from '../verity/format.ts';
+import { VERITY_ALGORITHMS, type VerityParameters } from '../verity/parameters.ts';
 import { hashAreaBytes } from '../verity/tree-shape.ts';
 import { checkEncoder, PARTITION_LEVEL, SLICE_BYTES, slices } from '../zstd/compress.ts';
 import { writeFileWhole } from './files.ts';
@@ -65,8 +65,8 @@ export async function writePartitionOf(
   plan: PartitionPlan,
 ): Promise<Uint8Array | undefined> {
   const threads = new SliceThreads(plan.jobs ?? defaultJobs());
-  if (inputBytes >= THREADS_FROM_BYTES) threads.start();
   try {
+    if (inputBytes >= THREADS_FROM_BYTES) threads.start();
     const tree = await open();
     try {
       return await writeWith(threads, output, tree.entries, plan);
@@ -122,8 +122,10 @@ async function writeWith(
 }
 
 function checkVerity({ parameters, hashOffset }: VerityPlan, { sizeBytes }: Ext4Options): void {
-  checkParameters(parameters);
-  if (hashOffset >= sizeBytes) return;
+  if (hashOffset >= sizeBytes) {
+    checkFormat(sizeBytes, parameters, hashOffset);
+    return;
+  }
   throw usageError('VERITY_OVERLAP', 'the hash tree would stand inside the file system', {
     facts: [
       ['hash offset', hashOffset],

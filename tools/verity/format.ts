@@ -41,9 +41,7 @@ export function formatVerity(
   hashOffset = 0,
   { digests, keep = (block) => () => block }: VeritySources = {},
 ): VerityFormat {
-  checkParameters(parameters);
-  checkHashOffset(hashOffset);
-  checkDataSize(data, parameters);
+  checkFormat(data.sizeBytes, parameters, hashOffset);
   const shape = treeShape(parameters);
   const { rootHash, levels } = hashTree(parameters, shape, digests ?? dataDigests(data, parameters), keep);
 
@@ -61,6 +59,16 @@ export function formatVerity(
   };
 }
 
+/**
+ * All that {@link formatVerity} refuses, for those who make the data first.
+ * @throws CvmError as {@link formatVerity}
+ */
+export function checkFormat(dataBytes: number, parameters: VerityParameters, hashOffset: number): void {
+  checkParameters(parameters);
+  checkHashOffset(hashOffset);
+  checkDataSize(dataBytes, parameters);
+}
+
 function checkHashOffset(hashOffset: number): void {
   if (Number.isSafeInteger(hashOffset) && hashOffset >= 0 && hashOffset % VERITY_SUPERBLOCK_BYTES === 0)
     return;
@@ -70,11 +78,11 @@ function checkHashOffset(hashOffset: number): void {
   });
 }
 
-function checkDataSize(data: ByteSource, { dataBlocks, dataBlockBytes }: VerityParameters): void {
-  if (dataBlocks * dataBlockBytes <= data.sizeBytes) return;
+function checkDataSize(dataBytes: number, { dataBlocks, dataBlockBytes }: VerityParameters): void {
+  if (dataBlocks * dataBlockBytes <= dataBytes) return;
   throw usageError('VERITY_DATA_SIZE', 'there is less data than the hash tree should cover', {
     facts: [
-      ['data', `${data.sizeBytes} bytes`],
+      ['data', `${dataBytes} bytes`],
       ['covered', `${dataBlocks} blocks of ${dataBlockBytes} bytes`],
     ],
     mend: 'give the whole image, or fewer data blocks',

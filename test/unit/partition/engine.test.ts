@@ -214,6 +214,16 @@ test('a hash tree inside the file system is refused, and nothing is written', as
   expect(() => readFileSync(join(folder, 'none'))).toThrow();
 });
 
+test.each([
+  ['off the grid', verity(), SIZE + 1, 'VERITY_HASH_OFFSET'],
+  ['over more than there is', verity({ dataBlocks: SIZE / 4096 + 1 }), SIZE, 'VERITY_DATA_SIZE'],
+] as const)('a hash tree %s is refused before anything is read', async (_, parameters, hashOffset, code) => {
+  const { source, reads } = watched(sourceFromBytes(noise(9000)));
+  const plan = { ext4: EXT4, jobs: 1, verity: { parameters, hashOffset } };
+  await expectCvmRejection(() => writePartition(join(folder, 'none'), [fileEntry('f', source)], plan), code);
+  expect(reads).toEqual([]);
+});
+
 test('what a content throws comes through, with threads and without, and nothing is written', async () => {
   const broken: ByteSource = {
     sizeBytes: 1 << 20,
