@@ -17,6 +17,9 @@ const BATCH_BYTES = 1 << 20;
 /** Small files that are made before a signal has its turn. */
 const BATCH_FILES = 64;
 
+/** Of more pieces than this a file is made by itself: an archive may have a million of a byte each, and every one is a write. */
+const BATCH_FILE_PIECES = 256;
+
 /** A large content moves in pieces that stay in a core's cache between being read and written. */
 const PIECE_BYTES = 128 << 10;
 
@@ -173,8 +176,9 @@ export class FileMaker {
   async add({ content, ...file }: NewFile): Promise<void> {
     const { extents, sizeBytes } = content;
     const length = extents.reduce((sum, extent) => sum + extent.length, 0);
-    if (this.#current.filled + length > BATCH_BYTES) await this.#flush();
-    if (length > BATCH_BYTES) {
+    const isAlone = length > BATCH_BYTES || extents.length > BATCH_FILE_PIECES;
+    if (isAlone || this.#current.filled + length > BATCH_BYTES) await this.#flush();
+    if (isAlone) {
       await this.#makeLarge(file, content);
       return;
     }

@@ -152,6 +152,30 @@ describe('a maker of files', () => {
     }
   });
 
+  test('leaves others their turns while it makes a file of many small pieces', async () => {
+    const count = 20_000;
+    const pieces = Array.from({ length: count }, (_, i) => ({
+      offset: 2 * i,
+      source: sourceFromBytes(Uint8Array.of(1 + (i % 255))),
+    }));
+    const content = sparseSource(2 * count, pieces);
+    const folder = mkdtempSync(join(work, 'pieces-'));
+    const maker = new FileMaker();
+    let isDone = false;
+    const made = maker
+      .add({ ...file(join(folder, 'f'), noise(0)), content })
+      .then(() => maker.finish())
+      .finally(() => {
+        isDone = true;
+      });
+    let turns = 0;
+    for (; !isDone; turns++) await setImmediate();
+    await made;
+    await maker.close();
+    expect(turns).toBeGreaterThan(count / 100);
+    expect(readFileSync(join(folder, 'f')).equals(content.read(0, 2 * count))).toBe(true);
+  });
+
   test('keeps any bytes of a name, and a time with a fraction', async () => {
     const maker = new FileMaker();
     const folder = mkdtempSync(join(work, 'names-'));
