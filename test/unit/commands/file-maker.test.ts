@@ -8,10 +8,11 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { afterAll, describe, expect, test } from 'vitest';
+import { Worker } from 'node:worker_threads';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 import { sourceFromBytes, sparseSource, type ByteSource } from '../../../tools/bytes/source.ts';
 import { rawFromUtf8 } from '../../../tools/bytes/text.ts';
 import { FileMaker, FileNotMade } from '../../../tools/commands/file-maker.ts';
@@ -161,6 +162,8 @@ describe('a maker of files', () => {
     const content = sparseSource(2 * count, pieces);
     const folder = mkdtempSync(join(work, 'pieces-'));
     const maker = new FileMaker();
+    const before = noise(70_000, 2);
+    await maker.add(file(join(folder, 'before'), before));
     let isDone = false;
     const made = maker
       .add({ ...file(join(folder, 'f'), noise(0)), content })
@@ -174,6 +177,40 @@ describe('a maker of files', () => {
     await maker.close();
     expect(turns).toBeGreaterThan(count / 100);
     expect(readFileSync(join(folder, 'f')).equals(content.read(0, 2 * count))).toBe(true);
+    expect(readFileSync(join(folder, 'before')).equals(before)).toBe(true);
+  });
+
+  /** Adds small files until a thread has some of them in hand. */
+  async function addUntilPosted(maker: FileMaker, folder: string): Promise<Worker> {
+    const posted = vi.spyOn(Worker.prototype, 'postMessage');
+    try {
+      for (let i = 0; posted.mock.contexts.length === 0; i++)
+        await maker.add(file(join(folder, `f${i}`), noise(2000)));
+      return posted.mock.contexts[0] as Worker;
+    } finally {
+      posted.mockRestore();
+    }
+  }
+
+  test.runIf(availableParallelism() > 1)('makes no file in its thread after a signal', async () => {
+    for (let i = 0; i < 5; i++) {
+      const folder = mkdtempSync(join(work, 'stopped-'));
+      const maker = new FileMaker();
+      await addUntilPosted(maker, folder);
+      removePendingFiles();
+      const made = readdirSync(folder).length;
+      await maker.finish();
+      await maker.close();
+      expect(readdirSync(folder)).toHaveLength(made);
+    }
+  });
+
+  test.runIf(availableParallelism() > 1)('does not wait for a thread that has ended', async () => {
+    const maker = new FileMaker();
+    const worker = await addUntilPosted(maker, mkdtempSync(join(work, 'ended-')));
+    await worker.terminate();
+    await expect(maker.finish()).rejects.toThrow('the thread that makes files ended');
+    await maker.close();
   });
 
   test('keeps any bytes of a name, and a time with a fraction', async () => {
