@@ -122,6 +122,7 @@ async function writeWith(
 }
 
 function checkVerity({ parameters, hashOffset }: VerityPlan, { sizeBytes }: Ext4Options): void {
+  if (parameters.dataBlockBytes !== BLOCK_BYTES) throw bug('the hash tree covers blocks of another size');
   if (hashOffset >= sizeBytes) {
     checkFormat(sizeBytes, parameters, hashOffset);
     return;

@@ -216,6 +216,7 @@ test('a hash tree inside the file system is refused, and nothing is written', as
 
 test.each([
   ['off the grid', verity(), SIZE + 1, 'VERITY_HASH_OFFSET'],
+  ['over smaller blocks', verity({ dataBlockBytes: 1024 }), SIZE, 'INTERNAL'],
   ['over more than there is', verity({ dataBlocks: SIZE / 4096 + 1 }), SIZE, 'VERITY_DATA_SIZE'],
 ] as const)('a hash tree %s is refused before anything is read', async (_, parameters, hashOffset, code) => {
   const { source, reads } = watched(sourceFromBytes(noise(9000)));
