@@ -7,7 +7,7 @@ import { PARTITION_MEMBER } from '../guestos/layout.ts';
 import { SPARSE_TAR_END_BYTES, sparseTarStart } from '../tar/sparse.ts';
 import type { TreeEntry } from '../tree/entry.ts';
 import { knownDigests } from '../verity/block-digest.ts';
-import { checkFormat, formatVerity, type KeptBlock } from '../verity/format.ts';
+import { checkFormat, formatVerity } from '../verity/format.ts';
 import { VERITY_ALGORITHMS, type VerityParameters } from '../verity/parameters.ts';
 import { hashAreaBytes } from '../verity/tree-shape.ts';
 import { checkEncoder, PARTITION_LEVEL, SLICE_BYTES, slices } from '../zstd/compress.ts';
@@ -217,10 +217,7 @@ class Partition {
       const { parameters, hashOffset } = verity;
       const { rootHash, hashArea } = formatVerity(this.#image, parameters, hashOffset, {
         digests: knownDigests(this.#runs, parameters, (first, count) => this.#digests(verity, first, count)),
-        keep: (block): KeptBlock => {
-          const at = this.#scratch.append(block);
-          return () => this.#scratch.read(at, block.length);
-        },
+        store: this.#scratch,
       });
       this.rootHash = rootHash;
       yield* chunks(hashArea);

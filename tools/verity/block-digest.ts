@@ -2,6 +2,7 @@ import type * as Crypto from 'node:crypto';
 import { hash } from 'node:crypto';
 import type { ByteSource, Extent } from '../bytes/source.ts';
 import { CHUNK_BYTES } from '../bytes/source.ts';
+import { bug } from '../errors.ts';
 import type { VerityParameters } from './parameters.ts';
 
 /** Digest of a block with the salt before it (hash type 1) or behind it (type 0). */
@@ -50,51 +51,35 @@ export function digestBlocks(
   return digests;
 }
 
-/**
- * Visits the digests of data blocks `from` up to, without, `to`, in order, over calls with ascending ranges: those of
- * one block or, one behind the other, of several from `block` on.
- */
-export type BlockDigests = (
-  from: number,
-  to: number,
-  visit: (block: number, digests: Uint8Array) => void,
-) => void;
+/** What adjacent blocks hash to: their digests one behind the other, or one digest that all of them share. */
+export interface DigestRun {
+  readonly count: number;
+  readonly digests: Uint8Array;
+}
 
 /**
- * Digests of data blocks `from` up to, without, `to`, in order, one a visit. Blocks outside the source's extents are never read.
- * Calls with ascending ranges share one walk over the extents.
+ * Digests of the data blocks, from the first to the last. Blocks outside the source's extents are never read: they are
+ * one run. All others are runs of one block.
  */
-export function dataDigests(data: ByteSource, parameters: VerityParameters): BlockDigests {
-  const { dataBlockBytes } = parameters;
+export function* dataDigests(data: ByteSource, parameters: VerityParameters): Generator<DigestRun> {
+  const { dataBlockBytes, dataBlocks } = parameters;
   const digest = blockDigest(parameters, dataBlockBytes);
   const zeroDigest = digest(new Uint8Array(dataBlockBytes));
-  const extents = data.extents;
   const blocksPerRead = Math.max(1, CHUNK_BYTES / dataBlockBytes);
-  let next = 0;
-  return (from, to, visit) => {
-    let block = from;
-    while (block < to) {
-      const extent = skipTo(block * dataBlockBytes);
-      const first = extent === undefined ? to : Math.floor(extent.offset / dataBlockBytes);
-      for (; block < Math.min(first, to); block++) visit(block, zeroDigest);
-      if (extent === undefined || block >= to) continue;
-      const last = Math.ceil((extent.offset + extent.length) / dataBlockBytes);
-      const count = Math.min(last, to, block + blocksPerRead) - block;
+  let block = 0;
+  for (const { offset, length } of data.extents) {
+    const first = Math.min(dataBlocks, Math.floor(offset / dataBlockBytes));
+    if (first > block) yield { count: first - block, digests: zeroDigest };
+    block = Math.max(block, first);
+    const end = Math.min(dataBlocks, Math.ceil((offset + length) / dataBlockBytes));
+    while (block < end) {
+      const count = Math.min(end - block, blocksPerRead);
       const bytes = data.read(block * dataBlockBytes, count * dataBlockBytes);
-      for (let i = 0; i < count; i++, block++) {
-        visit(block, digest(bytes.subarray(i * dataBlockBytes, (i + 1) * dataBlockBytes)));
-      }
-    }
-  };
-
-  /** The first extent that ends behind `offset`. */
-  function skipTo(offset: number): Extent | undefined {
-    for (;;) {
-      const extent = extents[next];
-      if (extent === undefined || extent.offset + extent.length > offset) return extent;
-      next++;
+      for (let i = 0; i < count; i++, block++)
+        yield { count: 1, digests: digest(bytes.subarray(i * dataBlockBytes, (i + 1) * dataBlockBytes)) };
     }
   }
+  if (block < dataBlocks) yield { count: dataBlocks - block, digests: zeroDigest };
 }
 
 /**
@@ -102,29 +87,31 @@ export function dataDigests(data: ByteSource, parameters: VerityParameters): Blo
  * @param runs the bytes whose blocks have one, whole blocks; all others are zero
  * @param digests those of `count` blocks, or of fewer but one at least, from the `first` on: blocks of runs are counted from 0
  */
-export function knownDigests(
+export function* knownDigests(
   runs: readonly Extent[],
-  { dataBlockBytes, ...parameters }: DigestParameters & Pick<VerityParameters, 'dataBlockBytes'>,
+  {
+    dataBlockBytes,
+    dataBlocks,
+    ...parameters
+  }: DigestParameters & Pick<VerityParameters, 'dataBlockBytes' | 'dataBlocks'>,
   digests: (first: number, count: number) => Uint8Array,
-): BlockDigests {
+): Generator<DigestRun> {
   const zeroDigest = digestBlocks({ hash }, new Uint8Array(dataBlockBytes), dataBlockBytes, parameters);
-  let next = 0;
+  let block = 0;
   let before = 0;
-  return (from, to, visit) => {
-    for (let block = from; block < to;) {
-      const run = runs[next];
-      const start = run === undefined ? to : run.offset / dataBlockBytes;
-      for (; block < Math.min(start, to); block++) visit(block, zeroDigest);
-      if (run === undefined) return;
-      const end = start + run.length / dataBlockBytes;
-      while (block < Math.min(end, to)) {
-        const known = digests(before + block - start, Math.min(end, to) - block);
-        visit(block, known);
-        block += known.length / zeroDigest.length;
-      }
-      if (block < end) return;
-      next++;
-      before += end - start;
+  for (const { offset, length } of runs) {
+    const start = offset / dataBlockBytes;
+    const first = Math.min(dataBlocks, start);
+    if (first > block) yield { count: first - block, digests: zeroDigest };
+    const end = start + length / dataBlockBytes;
+    for (block = first; block < Math.min(end, dataBlocks);) {
+      const known = digests(before + block - start, Math.min(end, dataBlocks) - block);
+      const count = known.length / zeroDigest.length;
+      if (!(count >= 1)) throw bug('a block has no digest');
+      yield { count, digests: known };
+      block += count;
     }
-  };
+    before += end - start;
+  }
+  if (block < dataBlocks) yield { count: dataBlocks - block, digests: zeroDigest };
 }

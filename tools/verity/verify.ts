@@ -159,16 +159,19 @@ function checkSpare(block: Uint8Array, shape: TreeShape, children: number, at: n
 function verifyData(image: ByteSource, parameters: VerityParameters, shape: TreeShape, treeAt: number): void {
   if (shape.treeBlocks === 0) return;
   const stored = storedDigests(image, parameters, shape, treeAt, 0);
-  const { dataBlocks, dataBlockBytes } = parameters;
-  dataDigests(image, parameters)(0, dataBlocks, (block, digest) => {
-    if (equalBytes(digest, stored(block))) return;
-    throw mismatchError('VERITY_DATA_BLOCK', 'a data block differs from its digest in the hash tree', {
-      facts: [
-        ['data block', block],
-        ['at', block * dataBlockBytes],
-        ['stored', bytesToHex(stored(block))],
-        ['computed', bytesToHex(digest)],
-      ],
-    });
-  });
+  const { dataBlockBytes } = parameters;
+  let block = 0;
+  for (const { count, digests: digest } of dataDigests(image, parameters)) {
+    for (const end = block + count; block < end; block++) {
+      if (equalBytes(digest, stored(block))) continue;
+      throw mismatchError('VERITY_DATA_BLOCK', 'a data block differs from its digest in the hash tree', {
+        facts: [
+          ['data block', block],
+          ['at', block * dataBlockBytes],
+          ['stored', bytesToHex(stored(block))],
+          ['computed', bytesToHex(digest)],
+        ],
+      });
+    }
+  }
 }
