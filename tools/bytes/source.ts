@@ -81,20 +81,34 @@ export function asSource(data: ByteSource | Uint8Array): ByteSource {
 /** A window of another source. */
 export function sliceSource(source: ByteSource, offset: number, length: number): ByteSource {
   checkRange(source.sizeBytes, offset, length);
-  return {
-    sizeBytes: length,
-    get extents() {
-      return clipExtents(source.extents, offset, length);
-    },
-    read(at, count) {
-      checkRange(length, at, count);
-      return source.read(offset + at, count);
-    },
-    readInto(at, target) {
-      checkRange(length, at, target.length);
-      readInto(source, offset + at, target);
-    },
-  };
+  return new Slice(source, offset, length);
+}
+
+/** A class, where other sources are closures: an archive has one for every file, and trees have many files. */
+class Slice implements ByteSource {
+  readonly sizeBytes: number;
+  readonly #source: ByteSource;
+  readonly #offset: number;
+
+  constructor(source: ByteSource, offset: number, length: number) {
+    this.#source = source;
+    this.#offset = offset;
+    this.sizeBytes = length;
+  }
+
+  get extents(): readonly Extent[] {
+    return clipExtents(this.#source.extents, this.#offset, this.sizeBytes);
+  }
+
+  read(at: number, count: number): Uint8Array {
+    checkRange(this.sizeBytes, at, count);
+    return this.#source.read(this.#offset + at, count);
+  }
+
+  readInto(at: number, target: Uint8Array): void {
+    checkRange(this.sizeBytes, at, target.length);
+    readInto(this.#source, this.#offset + at, target);
+  }
 }
 
 /** The parts of `extents` inside a window, relative to the window's start. */

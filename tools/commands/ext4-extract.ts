@@ -6,7 +6,8 @@ import type { TreeEntry } from '../tree/entry.ts';
 import type { Command, Io, OptionValues } from './command.ts';
 import { aboutFile } from './error-path.ts';
 import { MEMBER_OPTION, openNamedImage } from './ext4-options.ts';
-import { resolvePath, writeFileWhole, type OpenFile } from './files.ts';
+import { requireOtherThanInputs, resolvePath, writeFileWhole, type OpenFile } from './files.ts';
+import { growHeapSlowly } from './heap-growth.ts';
 import { flagOption, textOption } from './options.ts';
 import { writeTreeToFolder, type NotKept } from './tree-folder.ts';
 
@@ -15,7 +16,7 @@ export const command: Command = {
   description:
     'With --tar, writes everything the file system holds, sockets aside, as a deterministic pax archive: owners, ' +
     'modes, times, extended attributes, hard links, devices. With --output, fills a new or empty folder; that keeps names, ' +
-    'contents (holes too), permission bits, links and times; with --owners also owners and setuid, setgid and ' +
+    'contents (holes too), permission bits, links and times (to about a microsecond); with --owners also owners and setuid, setgid and ' +
     'sticky bits; never extended attributes, devices, fifos and sockets. What was left out is said on standard error.',
   arguments: [{ name: '<img>', description: 'ext4 image, partition .tzst or update-img.tar.zst' }],
   options: [
@@ -33,6 +34,8 @@ export const command: Command = {
       });
     }
     const target = resolvePath(io, folder ?? archive ?? '');
+    requireOtherThanInputs(io, archive, [image]);
+    growHeapSlowly();
     const source = await openNamedImage(resolvePath(io, image), options, target);
     try {
       await aboutFile(source.path, () => extract(source, target, archive !== undefined, options, io));
@@ -58,7 +61,7 @@ async function extract(
   }
   const entries = [...entriesOf(tree)];
   const kept = withoutSockets(entries);
-  await writeFileWhole(target, treeToTar(kept, { sparse: true }));
+  await writeFileWhole(target, treeToTar(kept, { sparse: true, fractions: true }));
   if (kept.length < entries.length) {
     io.err(`not kept: ${entries.length - kept.length} sockets, for which tar has no form\n`);
   }

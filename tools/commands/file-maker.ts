@@ -8,7 +8,7 @@ import { setImmediate } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { readInto, type ByteSource } from '../bytes/source.ts';
 import type { RawText } from '../bytes/text.ts';
-import { CvmError } from '../errors.ts';
+import { bug, CvmError } from '../errors.ts';
 import { addRunningProgram } from './pending-files.ts';
 
 /** Contents that are gathered before they are written: as much as stays in a core's cache with what the kernel does. */
@@ -242,6 +242,7 @@ export class FileMaker {
     // Answers, and signals, have their turn.
     await setImmediate();
     this.#check();
+    if (this.#current.files.length === 0) return;
     if (++this.#batches === BATCHES_ALONE && availableParallelism() > 1) this.#start();
     const batch = this.#current;
     const { files } = batch;
@@ -270,7 +271,7 @@ export class FileMaker {
       this.#wake();
     });
     const fail = (cause: unknown): void => {
-      this.#failure ??= new Error('the thread that makes files ended', { cause });
+      this.#failure ??= bug('the thread that makes files ended', { cause });
       this.#wake();
     };
     worker.on('error', fail);

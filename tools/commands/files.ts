@@ -80,6 +80,42 @@ export function requireDistinctOutputs(io: Pick<Io, 'cwd'>, ...paths: readonly (
   });
 }
 
+/**
+ * Refuses an output that is one of the inputs: it would take its place.
+ * @param inputs paths as they were given; undefined for one that was not
+ * @throws CvmError usage OUTPUT_IS_INPUT
+ */
+export function requireOtherThanInputs(
+  io: Pick<Io, 'cwd'>,
+  output: string | undefined,
+  inputs: readonly (string | undefined)[],
+): void {
+  if (output === undefined) return;
+  const written = statIfAny(resolvePath(io, output));
+  if (written?.isFile() !== true) return;
+  for (const input of inputs) {
+    if (input === undefined || input === '') continue;
+    const read = statIfAny(resolvePath(io, input));
+    if (read?.ino !== written.ino || read.dev !== written.dev) continue;
+    throw usageError('OUTPUT_IS_INPUT', 'the output is a file that is read', {
+      facts: [
+        ['input', resolvePath(io, input)],
+        ['output', resolvePath(io, output)],
+      ],
+      mend: 'give the output a path of its own',
+    });
+  }
+}
+
+/** What stands at a path, as far as it can be looked at: whoever opens it says what is wrong. */
+export function statIfAny(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
+}
+
 /** A path as the caller of the tool means it. @throws CvmError usage PATH_INVALID */
 export function resolvePath(io: Pick<Io, 'cwd'>, path: string): string {
   if (path === '' || path.includes('\0')) {
@@ -173,7 +209,7 @@ export type Chunks = Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 /**
  * Writes a file whole or not at all: into a file of a unique name beside it, synced, then renamed. Whatever stood
  * there before stays until then. Missing folders are made. A path that names something other than a regular file
- * (`/dev/stdout`, a pipe) is written through instead.
+ * (a pipe, a device) is written through instead, and so is the file behind `/dev/stdout` and other open descriptors.
  *
  * @param check looks at the finished file under its temporary path; when it throws, the file never gets its name
  * @throws CvmError usage FILE_ACCESS | FILE_NOT_FOUND | FILE_NOT_REGULAR, and whatever `chunks` and `check` throw
@@ -337,7 +373,12 @@ async function writeWhole(
 ): Promise<void> {
   try {
     const existing = statSync(path, { throwIfNoEntry: false });
-    if (existing === undefined || existing.isFile()) {
+    const descriptor = existing?.isFile() === true ? openDescriptor(path) : undefined;
+    if (descriptor !== undefined) {
+      if (check !== undefined && existing !== undefined) throw notRegular(path, existing);
+      // Behind `>` and `>>` stands a file that others write to as well: it goes on where they are.
+      await fill(descriptor, false, false);
+    } else if (existing === undefined || existing.isFile()) {
       // Behind a symbolic link stands the file that is meant.
       await writeBeside(existing === undefined ? path : realpathSync(path), check, fill, copyOf);
     } else if (existing.isDirectory() || check !== undefined) {
@@ -353,6 +394,18 @@ async function writeWhole(
   } catch (cause) {
     throw fileError(path, 'write', cause);
   }
+}
+
+export function isStandardOutput(path: string): boolean {
+  return openDescriptor(path) === 1;
+}
+
+/** Of `/dev/stdout` and the like: the descriptor that this process has open already. */
+function openDescriptor(path: string): number | undefined {
+  if (path === '/dev/stdout') return 1;
+  if (path === '/dev/stderr') return 2;
+  const digits = /^\/(?:dev|proc\/self)\/fd\/([0-9]{1,9})$/.exec(path)?.[1];
+  return digits === undefined ? undefined : Number(digits);
 }
 
 async function writeBeside(
@@ -431,11 +484,16 @@ function requireRegular(path: string, stat: Stats): void {
   if (!stat.isFile()) throw notRegular(path, stat);
 }
 
+function foundAs(stat: Stats): string {
+  if (stat.isFile()) return 'a descriptor that is open already';
+  return stat.isDirectory() ? 'a folder' : 'a pipe, socket or device';
+}
+
 function notRegular(path: string, stat: Stats): CvmError {
   return usageError('FILE_NOT_REGULAR', 'this is not a regular file', {
     facts: [
       ['path', path],
-      ['found', stat.isDirectory() ? 'a folder' : 'a pipe, socket or device'],
+      ['found', foundAs(stat)],
     ],
     mend: 'give the path of a regular file; copy a device or a stream into one first',
   });
@@ -458,7 +516,13 @@ export function fileError(path: string, action: 'read' | 'write', cause: unknown
       ['path', path],
       ['system', `${code} in ${syscall}`],
     ],
-    mend: code === 'ENOSPC' ? 'make room on the disk' : 'check permissions, disk and mounts',
+    mend: MENDS[code] ?? 'check permissions, disk and mounts',
     cause,
   });
 }
+
+const MENDS: Readonly<Record<string, string>> = {
+  ENOSPC: 'make room on the disk',
+  EPIPE: 'whoever read the output went away before its end: let it read everything',
+  EMFILE: 'more files are open than this process may have: raise the limit (ulimit -n)',
+};

@@ -1,4 +1,3 @@
-import { statSync } from 'node:fs';
 import { readAll } from '../bytes/source.ts';
 import { rawFromUtf8, showText, utf8FromBytes, type RawText } from '../bytes/text.ts';
 import { formatError, usageError } from '../errors.ts';
@@ -12,7 +11,7 @@ import { NO_XATTRS, type TreeEntry } from '../tree/entry.ts';
 import type { Io, OptionSpec, OptionValues } from './command.ts';
 import { aboutFile } from './error-path.ts';
 import { MEMBER_OPTION, openNamedImage } from './ext4-options.ts';
-import { openFile, resolvePath, type OpenFile } from './files.ts';
+import { openFile, requireOtherThanInputs, resolvePath, statIfAny, type OpenFile } from './files.ts';
 import { openDecompressed } from './image-files.ts';
 import { LISTING_INPUT_OPTIONS, openListedTree } from './listing-options.ts';
 import { optionFlag, parseDecimal, requiredText, textOption, textsOption } from './options.ts';
@@ -77,13 +76,7 @@ export interface ImageTree {
 export function inputBytes(options: OptionValues, io: Io): number {
   const path = textOption(options, 'tar') ?? textOption(options, 'image');
   if (path === undefined) return 0;
-  const resolved = resolvePath(io, path);
-  try {
-    return statSync(resolved).size;
-  } catch {
-    // Whoever opens it says what is wrong with it.
-    return 0;
-  }
+  return statIfAny(resolvePath(io, path))?.size ?? 0;
 }
 
 /**
@@ -100,6 +93,7 @@ export async function openImageTree(
   labels: LabelSource,
   mtimeSec: number | undefined = mtimeOption(options),
 ): Promise<ImageTree> {
+  requireOutputsApart(options, io);
   const opened: OpenFile[] = [];
   const close = (): void => {
     for (const file of opened) file.close();
@@ -124,6 +118,18 @@ export async function openImageTree(
     close();
     throw error;
   }
+}
+
+/** (An image may be rebuilt in its own place: it is whole until the new one takes its name.) */
+function requireOutputsApart(options: OptionValues, io: Io): void {
+  const inputs = [
+    textOption(options, 'tar'),
+    textOption(options, 'listing'),
+    ...textsOption(options, 'file').map((word) => word.slice(word.indexOf('=') + 1)),
+    ...textsOption(options, 'add').map((text) => parseAdd(text).source),
+  ];
+  for (const name of ['output', 'rootHashOutput'])
+    requireOtherThanInputs(io, textOption(options, name), inputs);
 }
 
 export function mtimeOption(options: OptionValues): number | undefined {

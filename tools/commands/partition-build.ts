@@ -4,13 +4,16 @@ import { usageError } from '../errors.ts';
 import { VERITY_SALT_HEX, VERITY_UUID } from '../guestos/layout.ts';
 import { isVerityAlgorithm, VERITY_ALGORITHMS, type VerityParameters } from '../verity/parameters.ts';
 import type { Command, OptionValues } from './command.ts';
-import { requireDistinctOutputs, resolvePath, writeFileWhole } from './files.ts';
+import { isStandardOutput, requireDistinctOutputs, resolvePath, writeFileWhole } from './files.ts';
 import { FILESYSTEM_OPTIONS, filesystemOptions, LABEL_OPTIONS, labelOption } from './filesystem-options.ts';
 import { inputBytes, openImageTree, TREE_OPTIONS, type ImageTree } from './image-tree.ts';
 import { optionFlag, parseDecimal, parseUuid, requiredText, textOption } from './options.ts';
 import { BLOCK_BYTES, writePartitionOf, type PartitionPlan } from './partition-writer.ts';
 import { MAX_JOBS } from './slice-threads.ts';
 import { saltOption } from './verity-options.ts';
+
+/** 1 PiB: far behind the largest file system. */
+const MAX_HASH_OFFSET = 2 ** 50;
 
 export const JOBS_OPTION = {
   flags: '--jobs <n>',
@@ -45,6 +48,7 @@ export const command: Command = {
     const output = resolvePath(io, requiredText(options, 'output'));
     const hashOutput = textOption(options, 'rootHashOutput');
     requireDistinctOutputs(io, requiredText(options, 'output'), hashOutput);
+    requireHashApart(output, plan, hashOutput);
     const open = (): Promise<ImageTree> => openImageTree(options, io, labelOption(options));
     const rootHash = await writePartitionOf(output, { inputBytes: inputBytes(options, io), open }, plan);
     if (rootHash !== undefined) {
@@ -55,6 +59,14 @@ export const command: Command = {
     return 0;
   },
 };
+
+/** The root hash is printed when it goes nowhere else: not behind the archive that a reader of standard output gets. */
+function requireHashApart(output: string, { verity }: PartitionPlan, hashOutput: string | undefined): void {
+  if (verity === undefined || hashOutput !== undefined || !isStandardOutput(output)) return;
+  throw usageError('OPTION_OUTPUT', 'partition and root hash would both go to standard output', {
+    mend: 'give --root-hash-output FILE',
+  });
+}
 
 function partitionPlan(options: OptionValues): PartitionPlan {
   const ext4 = filesystemOptions(options);
@@ -90,7 +102,7 @@ function partitionPlan(options: OptionValues): PartitionPlan {
     salt: saltOption(textOption(options, 'salt') ?? VERITY_SALT_HEX),
     uuid: parseUuid(textOption(options, 'verityUuid') ?? VERITY_UUID, '--verity-uuid'),
   };
-  const hashOffset = parseDecimal(offset, '--verity-offset', 0, Number.MAX_SAFE_INTEGER);
+  const hashOffset = parseDecimal(offset, '--verity-offset', 0, MAX_HASH_OFFSET);
   return { ext4, verity: { parameters, hashOffset }, ...jobs };
 }
 

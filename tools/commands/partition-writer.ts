@@ -12,6 +12,7 @@ import { VERITY_ALGORITHMS, type VerityParameters } from '../verity/parameters.t
 import { hashAreaBytes } from '../verity/tree-shape.ts';
 import { checkEncoder, PARTITION_LEVEL, SLICE_BYTES, slices } from '../zstd/compress.ts';
 import { writeFileWhole } from './files.ts';
+import { growHeapSlowly } from './heap-growth.ts';
 import type { ImageTree } from './image-tree.ts';
 import { framesInOrder, type Slice } from './frame-stream.ts';
 import { ScratchStore } from './scratch-file.ts';
@@ -64,6 +65,7 @@ export async function writePartitionOf(
   { inputBytes, open }: PartitionInput,
   plan: PartitionPlan,
 ): Promise<Uint8Array | undefined> {
+  growHeapSlowly();
   const threads = new SliceThreads(plan.jobs ?? defaultJobs());
   try {
     if (inputBytes >= THREADS_FROM_BYTES) threads.start();

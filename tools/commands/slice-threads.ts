@@ -7,7 +7,7 @@ import { availableParallelism } from 'node:os';
 import type * as Threads from 'node:worker_threads';
 import { Worker } from 'node:worker_threads';
 import * as zlib from 'node:zlib';
-import { bug } from '../errors.ts';
+import { bug, usageError } from '../errors.ts';
 import { digestBlocks, type DigestParameters } from '../verity/block-digest.ts';
 import { compressSlice, FRAME_LIMIT_BYTES, requireOneFrame, SLICE_BYTES } from '../zstd/compress.ts';
 import type { ZstdLevel } from '../zstd/pinned-encoder.ts';
@@ -170,6 +170,16 @@ export class SliceThreads {
   }
 }
 
+/** A thread takes descriptors and memory that a process may be short of. */
+function notStarted(error: unknown): Error | undefined {
+  if ((error as NodeJS.ErrnoException).code !== 'ERR_WORKER_INIT_FAILED') return undefined;
+  return usageError('THREAD_START', 'a thread cannot be started', {
+    facts: [['system', (error as Error).message]],
+    mend: 'raise the limits of this process (ulimit -n), or do with one thread where the command has --jobs',
+    cause: error,
+  });
+}
+
 function startThread(): Thread {
   const waiting: Waiting[] = [];
   let ended: Error | undefined;
@@ -181,7 +191,7 @@ function startThread(): Thread {
   });
   worker.on('message', (answer: Answer) => waiting.shift()?.resolve(answer));
   const fail = (error: unknown): void => {
-    ended ??= bug('a thread ended', { cause: error });
+    ended ??= notStarted(error) ?? bug('a thread ended', { cause: error });
     for (const { reject } of waiting.splice(0)) reject(ended);
   };
   worker.on('error', fail);

@@ -10,6 +10,7 @@ import {
   realpathSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   utimesSync,
 } from 'node:fs';
@@ -37,7 +38,7 @@ export interface NotKept {
   readonly special: number;
   /** Entries with extended attributes. */
   readonly withXattrs: number;
-  /** Whether owners, and with them setuid, setgid and sticky bits, were left out. */
+  /** Whether owners other than who runs this, or setuid, setgid and sticky bits, were left out. */
   readonly owners: boolean;
 }
 
@@ -163,10 +164,14 @@ async function fillWith(
   const folders: DirectoryEntry[] = [];
   const links: HardlinkEntry[] = [];
   let withXattrs = 0;
+  let hasOtherOwner = false;
+  // What is made in the folder belongs to whom the folder belongs to.
+  const own = statSync(place(''));
   let sinceTurn = 0;
   for (const entry of entries) {
     checkPlace(entry, made, skipped);
     if (entry.type !== 'hardlink' && entry.xattrs.size > 0) withXattrs++;
+    hasOtherOwner ||= entry.uid !== own.uid || entry.gid !== own.gid || (entry.mode & ~0o777) !== 0;
     sinceTurn += 1;
     if (sinceTurn >= ENTRIES_A_TURN) {
       sinceTurn = 0;
@@ -224,7 +229,7 @@ async function fillWith(
   return {
     special: skipped.size,
     withXattrs,
-    owners: !owners,
+    owners: !owners && hasOtherOwner,
   };
 }
 

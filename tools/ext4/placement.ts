@@ -1,4 +1,4 @@
-import type { ByteSource, Piece } from '../bytes/source.ts';
+import type { ByteSource, Extent, Piece } from '../bytes/source.ts';
 import { readInto, sourceFromBytes } from '../bytes/source.ts';
 import { rawToBytes } from '../bytes/text.ts';
 import { unitSource } from '../bytes/unit-source.ts';
@@ -145,7 +145,7 @@ function placeData(
       extents.push({ fileBlock, firstBlock, count });
       const from = fileBlock * BLOCK_BYTES;
       const length = Math.min(count * BLOCK_BYTES, data.sizeBytes - from);
-      pieces.push({ offset: firstBlock * BLOCK_BYTES, source: window(data, from, length) });
+      pieces.push({ offset: firstBlock * BLOCK_BYTES, source: new Window(data, from, length) });
       fileBlock += count;
     }
   }
@@ -153,11 +153,26 @@ function placeData(
 }
 
 /** A part of a file as one extent: its holes have become those of the file system already. */
-function window(data: ByteSource, from: number, length: number): ByteSource {
-  return {
-    sizeBytes: length,
-    extents: [{ offset: 0, length }],
-    read: (offset, count) => data.read(from + offset, count),
-    readInto: (offset, target) => readInto(data, from + offset, target),
-  };
+class Window implements ByteSource {
+  readonly sizeBytes: number;
+  readonly #data: ByteSource;
+  readonly #from: number;
+
+  constructor(data: ByteSource, from: number, length: number) {
+    this.#data = data;
+    this.#from = from;
+    this.sizeBytes = length;
+  }
+
+  get extents(): readonly Extent[] {
+    return [{ offset: 0, length: this.sizeBytes }];
+  }
+
+  read(offset: number, count: number): Uint8Array {
+    return this.#data.read(this.#from + offset, count);
+  }
+
+  readInto(offset: number, target: Uint8Array): void {
+    readInto(this.#data, this.#from + offset, target);
+  }
 }

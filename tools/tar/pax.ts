@@ -70,6 +70,14 @@ export function paxTime(text: RawText, key: RawText, at: number): { sec: number;
   return nsec === 0 ? { sec: 0 - sec, nsec: 0 } : { sec: -sec - 1, nsec: 1e9 - nsec };
 }
 
+/** What {@link paxTime} reads: a decimal number without zeros at the end of its fraction, as GNU tar writes it. */
+export function paxTimeText(sec: number, nsec: number): string {
+  const isBefore = sec < 0 && nsec > 0;
+  const whole = isBefore ? -(sec + 1) : Math.abs(sec);
+  const fraction = (isBefore ? 1e9 - nsec : nsec).toString().padStart(9, '0').replace(/0+$/, '');
+  return `${sec < 0 ? '-' : ''}${whole}${fraction === '' ? '' : `.${fraction}`}`;
+}
+
 /** A decimal number. @throws CvmError format TAR_PAX_VALUE */
 export function paxInteger(text: RawText, key: RawText, at: number, max = Number.MAX_SAFE_INTEGER): number {
   const value = /^[0-9]{1,16}$/.test(text) ? Number(text) : Number.NaN;

@@ -7,6 +7,9 @@ import { readTar, type TarMember } from './reader.ts';
 
 export { treeToTar, type TarOptions } from './writer.ts';
 
+/** What GNU tar makes of nothing. */
+const EMPTY_ARCHIVE_BYTES = 10_240;
+
 /** Folders that the archive leaves out. */
 const MISSING_FOLDER = { mode: 0o755, uid: 0, gid: 0, mtimeSec: 0, mtimeNsec: 0, xattrs: NO_XATTRS } as const;
 
@@ -23,7 +26,7 @@ interface Node {
  * Refuses what would lead out of the tree or means different trees to different readers: `..`, members below a link
  * or a file, a folder with content replaced by something else, a hard link to a folder or to nothing.
  *
- * @throws CvmError format TAR_PATH | TAR_PARENT | TAR_REPLACED | TAR_HARDLINK, and those of `readTar`
+ * @throws CvmError format TAR_PATH | TAR_PARENT | TAR_REPLACED | TAR_HARDLINK | TAR_EMPTY, and those of `readTar`
  */
 export function treeFromTar(source: ByteSource): TreeEntry[] {
   const nodes = new Map<RawText, Node>([['', { member: undefined, isFolder: true }]]);
@@ -47,6 +50,15 @@ export function treeFromTar(source: ByteSource): TreeEntry[] {
     }
     if (earlier === undefined) children.set(parentPath(path), (children.get(parentPath(path)) ?? 0) + 1);
     nodes.set(path, member.type === 'hardlink' ? linkedNode(nodes, member, path) : { member, isFolder });
+  }
+  if (nodes.size === 1 && nodes.get('')?.member === undefined && source.sizeBytes > EMPTY_ARCHIVE_BYTES) {
+    throw tarError(
+      'TAR_EMPTY',
+      'the archive ends where it begins, and its file goes on',
+      0,
+      [['size', `${source.sizeBytes} bytes`]],
+      'an image of a file system begins with zeros, which end an archive: give it as an image, where the command takes one',
+    );
   }
   return entriesOf(nodes);
 }

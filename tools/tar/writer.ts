@@ -14,7 +14,7 @@ import {
   sealHeader,
   writeHeader,
 } from './header.ts';
-import { writePaxRecords } from './pax.ts';
+import { paxTimeText, writePaxRecords } from './pax.ts';
 import { xattrKey } from './xattr-records.ts';
 
 export interface TarOptions {
@@ -24,6 +24,8 @@ export interface TarOptions {
   readonly order?: 'tree' | 'given';
   /** Files with known holes are stored without them (GNU sparse format 1.0). */
   readonly sparse?: boolean;
+  /** Times that have a fraction of a second are kept with it, in a record of their own; rounded down when absent. */
+  readonly fractions?: boolean;
 }
 
 const TYPE_FLAGS = {
@@ -57,7 +59,8 @@ export function* treeToTar(entries: readonly TreeEntry[], options: TarOptions = 
   for (const { path } of options.order === 'given' ? entries : inTreeOrder(entries)) {
     const inode = inodeAt(byPath, path);
     const first = firstNames.get(inode);
-    const plain = { inode, path, mtimeSec: options.epochSec ?? inode.mtimeSec };
+    const mtimeNsec = options.fractions === true && options.epochSec === undefined ? inode.mtimeNsec : 0;
+    const plain = { inode, path, mtimeSec: options.epochSec ?? inode.mtimeSec, mtimeNsec };
     if (first === undefined) {
       firstNames.set(inode, path);
       const pieces =
@@ -80,6 +83,7 @@ interface Member {
   readonly inode: InodeEntry;
   readonly path: RawText;
   readonly mtimeSec: number;
+  readonly mtimeNsec: number;
   /** Of a file that is stored without its holes. */
   readonly pieces?: readonly Extent[];
 }
@@ -150,7 +154,7 @@ function* writeMember(
   type: keyof typeof TYPE_FLAGS,
   linkName: RawText,
 ): Generator<Uint8Array> {
-  const { inode, path, mtimeSec } = member;
+  const { inode, path, mtimeSec, mtimeNsec } = member;
   const name = path === '' ? './' : type === 'dir' ? `${path}/` : path;
   const realBytes = type === 'file' && inode.type === 'file' ? inode.content.sizeBytes : 0;
   const { pieces } = member;
@@ -190,6 +194,7 @@ function* writeMember(
         ? { major: inode.major, minor: inode.minor }
         : { major: 0, minor: 0 },
   });
+  if (mtimeNsec > 0) records.set('mtime', utf8Bytes(paxTimeText(mtimeSec, mtimeNsec)));
   if (records.size > 0) yield* paxHeader(path, mtimeSec, writePaxRecords(records));
   yield sealHeader(block);
 }

@@ -230,3 +230,38 @@ test('a source becomes a file with its holes, also those nobody knew of', async 
   expect(file.read(sizeBytes - 1, 1)).toEqual(new Uint8Array(1));
   file.close();
 });
+
+describe('the file behind an open descriptor', () => {
+  const appended = (path: string): number => fs.openSync(path, 'a');
+
+  test('is written on from where others are: nothing of it is lost, and its name stays', async () => {
+    for (const [flags, before] of [
+      ['a', 'before\n'],
+      ['w', ''],
+    ] as const) {
+      const path = place();
+      writeFileSync(path, 'before\n');
+      const handle = fs.openSync(path, flags);
+      for (const name of [`/dev/fd/${handle}`, `/proc/self/fd/${handle}`]) {
+        await writeFileWhole(name, [utf8Bytes('chunk\n')]);
+        await writeSourceWhole(name, sourceFromBytes(utf8Bytes('source\n')));
+      }
+      fs.writeSync(handle, 'after\n');
+      fs.closeSync(handle);
+      expect(readFileSync(path, 'utf8')).toBe(`${before}chunk\nsource\nchunk\nsource\nafter\n`);
+      expect(neighbours(path)).toEqual(['out']);
+    }
+  });
+
+  test('cannot be checked before it is there', async () => {
+    const path = place();
+    const handle = appended(path);
+    await expectCvmRejection(
+      () => writeFileWhole(`/dev/fd/${handle}`, [utf8Bytes('x')], () => undefined),
+      'FILE_NOT_REGULAR',
+      'usage',
+    );
+    fs.closeSync(handle);
+    expect(readFileSync(path, 'utf8')).toBe('');
+  });
+});

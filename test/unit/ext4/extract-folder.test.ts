@@ -20,7 +20,7 @@ import { utf8Bytes } from '../../../tools/bytes/text.ts';
 import { onPendingFiles, removePendingFiles } from '../../../tools/commands/pending-files.ts';
 import { writeTreeToFolder } from '../../../tools/commands/tree-folder.ts';
 import { CvmError, formatError, type ErrorKind } from '../../../tools/errors.ts';
-import { NO_XATTRS, type TreeEntry } from '../../../tools/tree/entry.ts';
+import { NO_XATTRS, type EntryCommon, type TreeEntry } from '../../../tools/tree/entry.ts';
 import { open, vectorImage, VECTORS } from './image-patch.ts';
 
 let work = '';
@@ -183,4 +183,15 @@ test('a signal takes away what is half written: the folder is known as such unti
   } finally {
     onPendingFiles(() => undefined);
   }
+});
+
+test('owners count as lost where they are not those of whoever extracts, and special bits always', async () => {
+  const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0];
+  const own: TreeEntry = { ...ROOT, uid, gid };
+  const lost = async (to: string, more: Partial<EntryCommon>): Promise<boolean> =>
+    (await writeTreeToFolder([own, { ...file('f'), uid, gid, ...more }], join(work, to), false)).owners;
+  expect(await lost('a', {})).toBe(false);
+  expect(await lost('b', { uid: uid + 1 })).toBe(true);
+  expect(await lost('c', { gid: gid + 1 })).toBe(true);
+  expect(await lost('d', { mode: 0o4755 })).toBe(true);
 });

@@ -32,6 +32,7 @@ writeFileSync(
   at('listing'),
   'dir /d 0755 0 0\nfile /d/a content 0644 1 2 /d/b\nslink /l d/a 0777 0 0\nnod /null 0666 0 0 c 1 3\n',
 );
+symlinkSync('content', at('link'));
 const TREE = { listing: 'listing', file: ['content=content'], size: `${SIZE}` };
 const build = (options: Record<string, string | string[] | boolean>) =>
   runCommand(partition, folder, [], { ...TREE, output: 'p.tzst', ...options });
@@ -94,6 +95,14 @@ for (const [what, options, code] of [
   ['a hash tree at an odd place', { verityOffset: `${SIZE + 1}` }, 'VERITY_HASH_OFFSET'],
   ['an unknown algorithm', { verityOffset: `${SIZE}`, hash: 'md5' }, 'VERITY_ALGORITHM'],
   ['no jobs', { jobs: '0' }, 'OPTION_NUMBER'],
+  ['the root hash behind the archive', { verityOffset: `${SIZE}`, output: '/dev/stdout' }, 'OPTION_OUTPUT'],
+  ['an output that is the listing', { output: 'listing' }, 'OUTPUT_IS_INPUT'],
+  [
+    'a root hash that is a content',
+    { verityOffset: `${SIZE}`, rootHashOutput: 'content' },
+    'OUTPUT_IS_INPUT',
+  ],
+  ['an output that is added', { add: ['content:/x:0644'], output: 'link' }, 'OUTPUT_IS_INPUT'],
   ['one path for both outputs', { verityOffset: `${SIZE}`, rootHashOutput: 'none.tzst' }, 'OUTPUT_TWICE'],
   ['too little space', { size: `${1 << 16}` }, 'EXT4_FULL'],
   ['a prefix without file_contexts', { prefix: '/boot' }, 'OPTION_MISSING'],

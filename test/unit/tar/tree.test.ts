@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { sourceFromBytes, sparseSource } from '../../../tools/bytes/source.ts';
 import type { TreeEntry } from '../../../tools/tree/entry.ts';
-import { treeFromTar, treeToTar } from '../../../tools/tar/tree.ts';
+import { treeFromTar, treeToTar, type TarOptions } from '../../../tools/tar/tree.ts';
 import { expectCvmError } from '../../support/errors.ts';
 import { archive, header, member, membersOf } from '../../support/tar-blocks.ts';
 import { collect, common, fileEntry, folderEntry, holeSource, plainTree } from '../../support/trees.ts';
@@ -266,6 +266,41 @@ describe('files with holes, stored without them', () => {
     ];
     expect(collect(treeToTar(entries, { sparse: true }))).toEqual(collect(treeToTar(entries)));
   });
+});
+
+test('a file that only begins like an archive of nothing is refused: an image of a file system does', () => {
+  const empty = (length: number): TreeEntry[] => treeFromTar(sourceFromBytes(new Uint8Array(length)));
+  expect(empty(1024).map(({ path }) => path)).toEqual(['']);
+  expect(empty(10_240).map(({ path }) => path)).toEqual(['']);
+  expectCvmError(() => empty(10_241), 'TAR_EMPTY', 'format');
+  const image = new Uint8Array(1 << 16);
+  image.set([0x53, 0xef], 1080);
+  expectCvmError(() => treeFromTar(sourceFromBytes(image)), 'TAR_EMPTY', 'format');
+  // A root alone is something.
+  const root = collect(treeToTar([folderEntry('')]));
+  expect(treeFromTar(sourceFromBytes(Uint8Array.from([...root, ...new Uint8Array(20_000)])))).toHaveLength(1);
+});
+
+test('fractions of a second are kept where they are asked for', () => {
+  const times = [
+    [0, 1],
+    [-1, 500_000_000],
+    [-2, 0],
+    [1_796_032_812, 999_083_860],
+    [5_000_000_000, 999_999_999],
+    [8 ** 11, 120_000_000],
+  ] as const;
+  const entries = [
+    folderEntry(''),
+    ...times.map(([mtimeSec, mtimeNsec], i) => ({ ...fileEntry(`f${i}`, 'x'), mtimeSec, mtimeNsec })),
+  ];
+  const timesOf = (options: TarOptions): unknown =>
+    treeFromTar(sourceFromBytes(collect(treeToTar(entries, options))))
+      .slice(1)
+      .map(({ mtimeSec, mtimeNsec }) => [mtimeSec, mtimeNsec]);
+  expect(timesOf({ fractions: true })).toEqual(times);
+  expect(timesOf({})).toEqual(times.map(([sec]) => [sec, 0]));
+  expect(timesOf({ fractions: true, epochSec: 7 })).toEqual(times.map(() => [7, 0]));
 });
 
 describe('reading an archive and all its contents', () => {
