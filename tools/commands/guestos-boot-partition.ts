@@ -13,7 +13,7 @@ import {
   type ImageTree,
 } from './image-tree.ts';
 import { flagOption, parseDecimal, requiredText, textOption } from './options.ts';
-import { writePartitionOf } from './partition-writer.ts';
+import { writePartition } from './partition-writer.ts';
 
 export const command: Command = {
   summary: 'write a boot partition from a tree',
@@ -44,7 +44,7 @@ export const command: Command = {
     const sizeBytes = parseDecimal(size, '--size', 1, BOOT_PARTITION_BYTES);
     const labels = flagOption(options, 'fileContextsFromTree') ? 'tree' : 'keep';
     const open = (): Promise<ImageTree> => openImageTree(options, io, { kind: labels });
-    await writePartitionOf(
+    await writePartition(
       output,
       { inputBytes: inputBytes(options, io), open },
       { ext4: guestOsExt4(sizeBytes) },

@@ -13,7 +13,7 @@ import {
   type ImageTree,
 } from './image-tree.ts';
 import { requiredText, textOption } from './options.ts';
-import { writePartitionOf } from './partition-writer.ts';
+import { writePartition } from './partition-writer.ts';
 
 /** Upstream sets every time of a root file system to this. */
 const TREE_TIME_SEC = 0;
@@ -39,7 +39,7 @@ export const command: Command = {
     const hashOutput = textOption(options, 'rootHashOutput');
     requireDistinctOutputs(io, requiredText(options, 'output'), hashOutput);
     const open = (): Promise<ImageTree> => openImageTree(options, io, { kind: 'tree' }, TREE_TIME_SEC);
-    const rootHash = await writePartitionOf(
+    const rootHash = await writePartition(
       output,
       { inputBytes: inputBytes(options, io), open },
       {

@@ -12,6 +12,7 @@ import type { Io, OptionSpec, OptionValues } from './command.ts';
 import { aboutFile } from './error-path.ts';
 import { MEMBER_OPTION, openNamedImage } from './ext4-options.ts';
 import { openFile, requireOtherThanInputs, resolvePath, statIfAny, type OpenFile } from './files.ts';
+import { growHeapSlowly } from './heap-growth.ts';
 import { openDecompressed } from './image-files.ts';
 import { LISTING_INPUT_OPTIONS, openListedTree } from './listing-options.ts';
 import { optionFlag, parseDecimal, requiredText, textOption, textsOption } from './options.ts';
@@ -94,6 +95,7 @@ export async function openImageTree(
   mtimeSec: number | undefined = mtimeOption(options),
 ): Promise<ImageTree> {
   requireOutputsApart(options, io);
+  growHeapSlowly();
   const opened: OpenFile[] = [];
   const close = (): void => {
     for (const file of opened) file.close();

@@ -8,7 +8,7 @@ import { isStandardOutput, requireDistinctOutputs, resolvePath, writeFileWhole }
 import { FILESYSTEM_OPTIONS, filesystemOptions, LABEL_OPTIONS, labelOption } from './filesystem-options.ts';
 import { inputBytes, openImageTree, TREE_OPTIONS, type ImageTree } from './image-tree.ts';
 import { optionFlag, parseDecimal, parseUuid, requiredText, textOption } from './options.ts';
-import { BLOCK_BYTES, writePartitionOf, type PartitionPlan } from './partition-writer.ts';
+import { BLOCK_BYTES, writePartition, type PartitionPlan } from './partition-writer.ts';
 import { MAX_JOBS } from './slice-threads.ts';
 import { saltOption } from './verity-options.ts';
 
@@ -50,7 +50,7 @@ export const command: Command = {
     requireDistinctOutputs(io, requiredText(options, 'output'), hashOutput);
     requireHashApart(output, plan, hashOutput);
     const open = (): Promise<ImageTree> => openImageTree(options, io, labelOption(options));
-    const rootHash = await writePartitionOf(output, { inputBytes: inputBytes(options, io), open }, plan);
+    const rootHash = await writePartition(output, { inputBytes: inputBytes(options, io), open }, plan);
     if (rootHash !== undefined) {
       const line = `${bytesToHex(rootHash)}\n`;
       if (hashOutput === undefined) io.out(line);

@@ -5,14 +5,12 @@ import { bug, usageError } from '../errors.ts';
 import { writeExt4, type Ext4Options } from '../ext4/writer.ts';
 import { PARTITION_MEMBER } from '../guestos/layout.ts';
 import { SPARSE_TAR_END_BYTES, sparseTarStart } from '../tar/sparse.ts';
-import type { TreeEntry } from '../tree/entry.ts';
 import { knownDigests } from '../verity/block-digest.ts';
 import { checkFormat, formatVerity } from '../verity/format.ts';
 import { VERITY_ALGORITHMS, type VerityParameters } from '../verity/parameters.ts';
 import { hashAreaBytes } from '../verity/tree-shape.ts';
 import { checkEncoder, PARTITION_LEVEL, SLICE_BYTES, slices } from '../zstd/compress.ts';
 import { writeFileWhole } from './files.ts';
-import { growHeapSlowly } from './heap-growth.ts';
 import type { ImageTree } from './image-tree.ts';
 import { framesInOrder, type Slice } from './frame-stream.ts';
 import { ScratchStore } from './scratch-file.ts';
@@ -46,40 +44,17 @@ export interface PartitionInput {
 /** An input of this size keeps threads busy for longer than they take to start. */
 const THREADS_FROM_BYTES = 32 << 20;
 
-/**
- * {@link writePartition} for a tree that takes a while to open: threads start meanwhile, where the input is large.
- * @throws CvmError also what `open` throws
- */
-export async function writePartitionOf(
+/** @returns the root hash of the hash tree that was asked for */
+export async function writePartition(
   output: string,
   input: PartitionInput,
   plan: PartitionPlan & Required<Pick<PartitionPlan, 'verity'>>,
 ): Promise<Uint8Array>;
-export async function writePartitionOf(
+export async function writePartition(
   output: string,
   input: PartitionInput,
   plan: PartitionPlan,
 ): Promise<Uint8Array | undefined>;
-export async function writePartitionOf(
-  output: string,
-  { inputBytes, open }: PartitionInput,
-  plan: PartitionPlan,
-): Promise<Uint8Array | undefined> {
-  growHeapSlowly();
-  const threads = new SliceThreads(plan.jobs ?? defaultJobs());
-  try {
-    if (inputBytes >= THREADS_FROM_BYTES) threads.start();
-    const tree = await open();
-    try {
-      return await writeWith(threads, output, tree.entries, plan);
-    } finally {
-      tree.close();
-    }
-  } finally {
-    await threads.close();
-  }
-}
-
 /**
  * Writes a partition as it travels: zstd frames of a sparse tar with the one member `partition.img`.
  *
@@ -87,39 +62,33 @@ export async function writePartitionOf(
  * and compresses. That can be done because the layout does not depend on what contents hold: the map of a sparse tar stands
  * before its data. Frames begin where the map ends, and where the hash tree begins. Holes are neither read nor hashed nor
  * stored. Memory holds the tree's entries, the map, and a few slices; digests and hash tree wait in a file without a name
- * beside the output.
+ * beside the output. Where the input is large, threads start while its tree is opened.
  *
  * @returns the root hash, when there is a hash tree
- * @throws CvmError those of `writeExt4`, `formatVerity` and `writeFileWhole`; usage VERITY_OVERLAP
+ * @throws CvmError those of `open`, `writeExt4`, `formatVerity` and `writeFileWhole`; usage VERITY_OVERLAP
  */
 export async function writePartition(
   output: string,
-  entries: readonly TreeEntry[],
-  plan: PartitionPlan,
-): Promise<Uint8Array | undefined> {
-  const threads = new SliceThreads(plan.jobs ?? defaultJobs());
-  try {
-    return await writeWith(threads, output, entries, plan);
-  } finally {
-    await threads.close();
-  }
-}
-
-async function writeWith(
-  threads: SliceThreads,
-  output: string,
-  entries: readonly TreeEntry[],
-  { ext4, verity }: PartitionPlan,
+  { inputBytes, open }: PartitionInput,
+  { ext4, verity, jobs = defaultJobs() }: PartitionPlan,
 ): Promise<Uint8Array | undefined> {
   if (verity !== undefined) checkVerity(verity, ext4);
-  checkEncoder(PARTITION_LEVEL);
+  const threads = new SliceThreads(jobs);
   const scratch = new ScratchStore(dirname(output));
   try {
-    const partition = new Partition(writeExt4(entries, ext4), verity, scratch);
-    await writeFileWhole(output, partition.frames(threads));
-    return partition.rootHash;
+    if (inputBytes >= THREADS_FROM_BYTES) threads.start();
+    const tree = await open();
+    try {
+      checkEncoder(PARTITION_LEVEL);
+      const partition = new Partition(writeExt4(tree.entries, ext4), verity, scratch);
+      await writeFileWhole(output, partition.frames(threads));
+      return partition.rootHash;
+    } finally {
+      tree.close();
+    }
   } finally {
     scratch.close();
+    await threads.close();
   }
 }
 

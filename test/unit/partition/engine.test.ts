@@ -7,10 +7,10 @@ import { bytesToHex } from '../../../tools/bytes/hex.ts';
 import { sourceFromBytes, sparseSource, type ByteSource, type Extent } from '../../../tools/bytes/source.ts';
 import { dataRuns } from '../../../tools/bytes/zero-blocks.ts';
 import { openImage } from '../../../tools/commands/image-files.ts';
-import { writePartition } from '../../../tools/commands/partition-writer.ts';
+import { writePartition, type PartitionPlan } from '../../../tools/commands/partition-writer.ts';
 import { SliceThreads } from '../../../tools/commands/slice-threads.ts';
 import { CvmError } from '../../../tools/errors.ts';
-import { writeExt4 } from '../../../tools/ext4/writer.ts';
+import { writeExt4, type Ext4Options } from '../../../tools/ext4/writer.ts';
 import { ROOT_VERITY } from '../../../tools/guestos/partitions.ts';
 import type { TreeEntry } from '../../../tools/tree/entry.ts';
 import { formatVerity } from '../../../tools/verity/format.ts';
@@ -18,6 +18,7 @@ import type { VerityParameters } from '../../../tools/verity/parameters.ts';
 import { hashAreaBytes } from '../../../tools/verity/tree-shape.ts';
 import { SLICE_BYTES } from '../../../tools/zstd/compress.ts';
 import { walkFrames } from '../../../tools/zstd/frames.ts';
+import { zstdSource } from '../../../tools/zstd/source.ts';
 import { dirEntry, EXT4_OPTIONS, fileEntry, linkEntry } from '../../support/ext4-trees.ts';
 import { expectCvmError, expectCvmRejection } from '../../support/errors.ts';
 import { noise } from '../../support/noise.ts';
@@ -61,6 +62,11 @@ const HOLES_READ = [
   { offset: 999_424, length: 12_288 },
 ];
 
+function write(output: string, entries: readonly TreeEntry[], plan: PartitionPlan) {
+  const open = () => Promise.resolve({ entries, close: () => undefined });
+  return writePartition(output, { inputBytes: 0, open }, plan);
+}
+
 const verity = (over: Partial<VerityParameters> = {}): VerityParameters => ({
   ...ROOT_VERITY,
   dataBlocks: SIZE / 4096,
@@ -94,7 +100,7 @@ describe('one pass makes the image that the parts make one after the other', () 
       const made: Buffer[] = [];
       for (const jobs of [1, 2, 5]) {
         const path = join(folder, `whole-${jobs}`);
-        const rootHash = await writePartition(path, TREE, { ext4: EXT4, jobs, ...verityPlan });
+        const rootHash = await write(path, TREE, { ext4: EXT4, jobs, ...verityPlan });
         expect(rootHash && bytesToHex(rootHash)).toBe(parts.rootHash && bytesToHex(parts.rootHash));
         made.push(readFileSync(path));
       }
@@ -107,9 +113,27 @@ describe('one pass makes the image that the parts make one after the other', () 
     });
   }
 
+  test('a file system that is full to its end and the hash tree behind it are one piece of the map', async () => {
+    // Where nothing is free, the last block is stored: that of a group that a file fills.
+    const sizeBytes = 1 << 20;
+    const ext4 = { ...EXT4_OPTIONS, sizeBytes, inodeCount: 32 };
+    const room = await freeBlocks(ext4);
+    const entries = [fileEntry('f', noise(room * 4096))];
+    const last = writeExt4(entries, ext4).extents.at(-1) as Extent;
+    expect(last.offset + last.length).toBe(sizeBytes);
+    const parameters = verity({ dataBlocks: sizeBytes / 4096 });
+    const path = join(folder, 'full');
+    await write(path, entries, { ext4, verity: { parameters, hashOffset: sizeBytes } });
+    const header = zstdSource(sourceFromBytes(readFileSync(path)))?.read(0, 512) as Uint8Array;
+    const numbers = Array.from({ length: 8 }, (_, i) =>
+      Number.parseInt(Buffer.from(header.subarray(386 + 12 * i, 398 + 12 * i)).toString('latin1') || '0', 8),
+    ).filter((number) => !Number.isNaN(number));
+    expect(numbers.slice(-2)).toEqual([last.offset, last.length + hashAreaBytes(parameters, sizeBytes)]);
+  });
+
   test('frames begin where the map ends and where the hash tree begins', async () => {
     const plan = { ext4: EXT4, verity: { parameters: verity(), hashOffset: SIZE } };
-    await writePartition(join(folder, 'frames'), TREE, plan);
+    await write(join(folder, 'frames'), TREE, plan);
     const frames = [...walkFrames(sourceFromBytes(readFileSync(join(folder, 'frames'))))];
     const stored = (source: ByteSource): number => {
       const blocks = new Set<number>();
@@ -127,6 +151,18 @@ describe('one pass makes the image that the parts make one after the other', () 
     expect(others).toEqual([...slices, hashAreaBytes(verity(), SIZE) + 1024]);
   });
 });
+
+/** Blocks that a tree of one file may fill. */
+async function freeBlocks(ext4: Ext4Options): Promise<number> {
+  const full = [
+    fileEntry('f', sparseSource(2 ** 32, [{ offset: 0, source: sourceFromBytes(noise(ext4.sizeBytes)) }])),
+  ];
+  const error = await Promise.resolve()
+    .then(() => writeExt4(full, ext4))
+    .catch((thrown: unknown) => thrown);
+  const missing = Number(/^([0-9]+) blocks$/.exec(String((error as CvmError).facts[2]?.[1]))?.[1]);
+  return ext4.sizeBytes / 4096 - missing;
+}
 
 /** Of what is stored, with its places: most of an image is a hole. */
 function digestOfData(source: ByteSource): string {
@@ -155,7 +191,7 @@ describe('one pass', () => {
       const others = TREE.filter(({ type }) => type !== 'file');
       const entries = [...others, ...contents.map(({ entry, source }) => ({ ...entry, content: source }))];
       const plan = { ext4: EXT4, jobs, verity: { parameters: verity(), hashOffset: SIZE } };
-      await writePartition(join(folder, 'once'), entries, plan);
+      await write(join(folder, 'once'), entries, plan);
       for (const { entry, reads, source } of contents) {
         const merged: Extent[] = [];
         for (const { offset, length } of reads) {
@@ -189,7 +225,7 @@ describe('what goes wrong while a thread packs', () => {
   const plan = { ext4: EXT4, jobs: 2 };
 
   test('a full disk is an error of the output', async () => {
-    await expectCvmRejection(() => writePartition('/dev/full', TREE, plan), 'FILE_ACCESS', 'usage');
+    await expectCvmRejection(() => write('/dev/full', TREE, plan), 'FILE_ACCESS', 'usage');
   });
 
   test('an error of a content is that error, and no file is left', async () => {
@@ -202,14 +238,14 @@ describe('what goes wrong while a thread packs', () => {
     };
     const target = mkdtempSync(join(folder, 'broken-'));
     const entries = [...TREE.filter(({ path }) => path < 'z'), fileEntry('z', broken)];
-    await expectCvmRejection(() => writePartition(join(target, 'out'), entries, plan), 'SOURCE_BROKE');
+    await expectCvmRejection(() => write(join(target, 'out'), entries, plan), 'SOURCE_BROKE');
     expect(readdirSync(target)).toEqual([]);
   });
 });
 
 test('a hash tree inside the file system is refused, and nothing is written', async () => {
   const plan = { ext4: EXT4, verity: { parameters: verity(), hashOffset: SIZE - 4096 } };
-  const error = await writePartition(join(folder, 'none'), TREE, plan).catch((thrown: unknown) => thrown);
+  const error = await write(join(folder, 'none'), TREE, plan).catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({ code: 'VERITY_OVERLAP', kind: 'usage' });
   expect(() => readFileSync(join(folder, 'none'))).toThrow();
 });
@@ -221,7 +257,7 @@ test.each([
 ] as const)('a hash tree %s is refused before anything is read', async (_, parameters, hashOffset, code) => {
   const { source, reads } = watched(sourceFromBytes(noise(9000)));
   const plan = { ext4: EXT4, jobs: 1, verity: { parameters, hashOffset } };
-  await expectCvmRejection(() => writePartition(join(folder, 'none'), [fileEntry('f', source)], plan), code);
+  await expectCvmRejection(() => write(join(folder, 'none'), [fileEntry('f', source)], plan), code);
   expect(reads).toEqual([]);
 });
 
@@ -234,8 +270,8 @@ test('what a content throws comes through, with threads and without, and nothing
     },
   };
   for (const jobs of [1, 3]) {
-    const write = writePartition(join(folder, 'none'), [fileEntry('f', broken)], { ext4: EXT4, jobs });
-    await expect(write).rejects.toThrow('the disk is gone');
+    const writing = write(join(folder, 'none'), [fileEntry('f', broken)], { ext4: EXT4, jobs });
+    await expect(writing).rejects.toThrow('the disk is gone');
     expect(() => readFileSync(join(folder, 'none'))).toThrow();
   }
 });
