@@ -7,7 +7,7 @@ import type { Command, Io, OptionValues } from './command.ts';
 import { aboutFile } from './error-path.ts';
 import { MEMBER_OPTION, openNamedImage } from './ext4-options.ts';
 import { requireOtherThanInputs, resolvePath, writeFileWhole, type OpenFile } from './files.ts';
-import { growHeapSlowly } from './heap-growth.ts';
+import { growingHeapSlowly } from './heap-growth.ts';
 import { flagOption, textOption } from './options.ts';
 import { writeTreeToFolder, type NotKept } from './tree-folder.ts';
 
@@ -35,7 +35,6 @@ export const command: Command = {
     }
     const target = resolvePath(io, folder ?? archive ?? '');
     requireOtherThanInputs(io, archive, [image]);
-    growHeapSlowly();
     const source = await openNamedImage(resolvePath(io, image), options, target);
     try {
       await aboutFile(source.path, () => extract(source, target, archive !== undefined, options, io));
@@ -56,10 +55,13 @@ async function extract(
   const tree = openExt4(source);
   tree.verifyBitmaps();
   if (!isArchive) {
-    report(await writeTreeToFolder(entriesOf(tree), target, flagOption(options, 'owners')), io);
+    report(
+      await writeTreeToFolder(growingHeapSlowly(entriesOf(tree)), target, flagOption(options, 'owners')),
+      io,
+    );
     return;
   }
-  const entries = [...entriesOf(tree)];
+  const entries = [...growingHeapSlowly(entriesOf(tree))];
   const kept = withoutSockets(entries);
   await writeFileWhole(target, treeToTar(kept, { sparse: true, fractions: true }));
   if (kept.length < entries.length) {

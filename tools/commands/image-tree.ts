@@ -1,7 +1,7 @@
 import { readAll } from '../bytes/source.ts';
 import { rawFromUtf8, showText, utf8FromBytes, type RawText } from '../bytes/text.ts';
 import { formatError, usageError } from '../errors.ts';
-import { checkContentSize } from '../ext4/content-limit.ts';
+import { withinContentLimit } from '../ext4/content-limit.ts';
 import { openExt4 } from '../ext4/reader.ts';
 import { LOST_AND_FOUND } from '../ext4/tree-plan.ts';
 import { applyFileContexts, limitFileContexts, parseFileContexts } from '../selinux/file-contexts.ts';
@@ -12,7 +12,7 @@ import type { Io, OptionSpec, OptionValues } from './command.ts';
 import { aboutFile } from './error-path.ts';
 import { MEMBER_OPTION, openNamedImage } from './ext4-options.ts';
 import { openFile, requireOtherThanInputs, resolvePath, statIfAny, type OpenFile } from './files.ts';
-import { growHeapSlowly } from './heap-growth.ts';
+import { growHeapSlowlyFor, growingHeapSlowly } from './heap-growth.ts';
 import { openDecompressed } from './image-files.ts';
 import { LISTING_INPUT_OPTIONS, openListedTree } from './listing-options.ts';
 import { optionFlag, parseDecimal, requiredText, textOption, textsOption } from './options.ts';
@@ -95,13 +95,13 @@ export async function openImageTree(
   mtimeSec: number | undefined = mtimeOption(options),
 ): Promise<ImageTree> {
   requireOutputsApart(options, io);
-  growHeapSlowly();
   const opened: OpenFile[] = [];
   const close = (): void => {
     for (const file of opened) file.close();
   };
   try {
     const whole = await openInput(options, io, opened);
+    growHeapSlowlyFor(whole.length);
     const base = treePath(textOption(options, 'subtree') ?? '/', '--subtree');
     const strips = textsOption(options, 'strip').map((path) => treePath(path, '--strip'));
     let entries = subtree(stripContents(whole, strips), base);
@@ -167,9 +167,8 @@ async function openInput(options: OptionValues, io: Io, opened: OpenFile[]): Pro
   return await aboutFile(path, () => {
     const image = openExt4(source);
     image.verifyBitmaps();
-    const nodes = [...image.nodes()];
-    checkContentSize(nodes);
-    return nodes.map(({ entry }) => entry);
+    const nodes = growingHeapSlowly(withinContentLimit(image.nodes()));
+    return Array.from(nodes, ({ entry }) => entry);
   });
 }
 

@@ -26,20 +26,36 @@ export function fileContent(volume: MappedVolume, inode: Inode): ByteSource {
       `${sizeBytes} bytes`,
     ]);
   }
-  return {
-    sizeBytes,
-    get extents() {
-      return dataExtents(volume, inode);
-    },
-    read(offset, length) {
-      checkRange(sizeBytes, offset, length);
-      return readMapped(volume, inode, offset, length);
-    },
-    readInto(offset, target) {
-      checkRange(sizeBytes, offset, target.length);
-      fillMapped(volume, inode, offset, target);
-    },
-  };
+  return new MappedContent(volume, inode);
+}
+
+/** A class, where other sources are closures: a tree has one for every file. */
+class MappedContent implements ByteSource {
+  readonly #volume: MappedVolume;
+  readonly #inode: Inode;
+
+  constructor(volume: MappedVolume, inode: Inode) {
+    this.#volume = volume;
+    this.#inode = inode;
+  }
+
+  get sizeBytes(): number {
+    return this.#inode.sizeBytes;
+  }
+
+  get extents(): readonly Extent[] {
+    return dataExtents(this.#volume, this.#inode);
+  }
+
+  read(offset: number, length: number): Uint8Array {
+    checkRange(this.sizeBytes, offset, length);
+    return readMapped(this.#volume, this.#inode, offset, length);
+  }
+
+  readInto(offset: number, target: Uint8Array): void {
+    checkRange(this.sizeBytes, offset, target.length);
+    fillMapped(this.#volume, this.#inode, offset, target);
+  }
 }
 
 function dataExtents(volume: MappedVolume, inode: Inode): Extent[] {
