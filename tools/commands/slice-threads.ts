@@ -11,12 +11,19 @@ import { bug, usageError } from '../errors.ts';
 import { digestBlocks, type DigestParameters } from '../verity/block-digest.ts';
 import { compressSlice, FRAME_LIMIT_BYTES, requireOneFrame, SLICE_BYTES } from '../zstd/compress.ts';
 import type { ZstdLevel } from '../zstd/pinned-encoder.ts';
+import { addRunningProgram } from './pending-files.ts';
 
 /** Every further thread would cost 30 MB. */
 export const MAX_JOBS = 4;
 
 /** Slices that wait for a thread, so that none ever does: one that is being filled, and one that is done and not yet written. */
 const WAITING_SLICES = 2;
+
+/** Where in the state of the threads what stands: how many are working, and whether they are to begin nothing more. */
+const PLACES = { isStopped: 0, busy: 1 } as const;
+
+/** More than a slice takes on a slow machine. */
+const STOP_MS = 5000;
 
 /** A thread's new objects; V8 would take up to 48 MiB for them. */
 const YOUNG_MEBIBYTES = 4;
@@ -82,11 +89,17 @@ const MODULES = { hash: crypto.hash, zstdCompressSync: zlib.zstdCompressSync, co
 const THREAD_CODE = `
 const { hash } = require('node:crypto');
 const { zstdCompressSync, constants } = require('node:zlib');
-const { parentPort } = require('node:worker_threads');
+const { parentPort, workerData: { state, places } } = require('node:worker_threads');
 const functions = { compressSlice: ${compressSlice.toString()}, digestBlocks: ${digestBlocks.toString()} };
 const work = ${workOn.toString()};
 parentPort.on('message', (task) => {
-  const answer = work({ hash, zstdCompressSync, constants }, functions, task);
+  Atomics.add(state, places.busy, 1);
+  const isStopped = Atomics.load(state, places.isStopped) !== 0;
+  const answer = isStopped
+    ? { failure: 'it was stopped' }
+    : work({ hash, zstdCompressSync, constants }, functions, task);
+  Atomics.sub(state, places.busy, 1);
+  Atomics.notify(state, places.busy);
   parentPort.postMessage(answer, answer.digests === undefined ? [] : [answer.digests.buffer]);
 });`;
 
@@ -108,6 +121,8 @@ export class SliceThreads {
   readonly jobs: number;
   readonly #threads: Thread[] = [];
   readonly #idle: SharedArrayBuffer[] = [];
+  readonly #state = new Int32Array(new SharedArrayBuffer(8));
+  #settle: (() => void) | undefined;
   #buffers = 0;
 
   constructor(jobs: number) {
@@ -121,7 +136,7 @@ export class SliceThreads {
 
   /** Starts the threads before there is something to do for them. */
   start(): void {
-    while (this.jobs > 1 && this.#threads.length < this.jobs) this.#threads.push(startThread());
+    while (this.jobs > 1 && this.#threads.length < this.jobs) this.#threads.push(startThread(this.#state));
   }
 
   /** A buffer for a slice; whoever takes more than {@link slices} of them at a time has a bug. */
@@ -152,6 +167,9 @@ export class SliceThreads {
         ? workOn(MODULES, { compressSlice, digestBlocks }, task)
         : await new Promise<Answer>((resolve, reject) => {
             this.start();
+            this.#settle ??= addRunningProgram(() => {
+              this.#stop();
+            });
             const thread = this.#threads.reduce((a, b) => (b.waiting.length < a.waiting.length ? b : a));
             const ended = thread.ended();
             if (ended !== undefined) throw ended;
@@ -164,9 +182,24 @@ export class SliceThreads {
     return { bytes, digests: answer.digests };
   }
 
-  /** Ends the threads; what they still do is lost. */
+  /** Ends the threads; what they have not begun is lost. */
   async close(): Promise<void> {
+    this.#stop();
     await Promise.all(this.#threads.splice(0).map(({ worker }) => worker.terminate()));
+    this.#settle?.();
+    this.#settle = undefined;
+  }
+
+  /**
+   * Waits for what the threads are just doing. Node.js aborts the whole process when a thread ends between the making of an
+   * encoder and its first use ("close before init").
+   */
+  #stop(): void {
+    Atomics.store(this.#state, PLACES.isStopped, 1);
+    for (;;) {
+      const busy = Atomics.load(this.#state, PLACES.busy);
+      if (busy === 0 || Atomics.wait(this.#state, PLACES.busy, busy, STOP_MS) === 'timed-out') return;
+    }
   }
 }
 
@@ -180,12 +213,13 @@ function notStarted(error: unknown): Error | undefined {
   });
 }
 
-function startThread(): Thread {
+function startThread(state: Int32Array): Thread {
   const waiting: Waiting[] = [];
   let ended: Error | undefined;
   const worker = new Worker(THREAD_CODE, {
     eval: true,
     env: {},
+    workerData: { state, places: PLACES },
     // What a thread makes dies young; without this its garbage takes more room than its work.
     resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MEBIBYTES },
   });

@@ -1,7 +1,9 @@
 import { Worker } from 'node:worker_threads';
+import { setTimeout } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import { compressInThreads, framesInOrder } from '../../../tools/commands/frame-stream.ts';
+import { removePendingFiles } from '../../../tools/commands/pending-files.ts';
 import { SliceThreads } from '../../../tools/commands/slice-threads.ts';
 import { CvmError } from '../../../tools/errors.ts';
 import { blockDigest } from '../../../tools/verity/block-digest.ts';
@@ -122,11 +124,25 @@ describe('what goes wrong in a thread', () => {
       buffer.subarray(0, SLICE_BYTES),
     );
     const frames = slices.map((slice) => threads.pack(slice, 3));
-    const ends = Promise.all(
-      frames.map((frame) => expect(frame).rejects.toMatchObject({ message: 'a thread ended' })),
-    );
+    const ends = Promise.all(frames.map((frame) => expect(frame).rejects.toMatchObject({ kind: 'bug' })));
     await threads.close();
     await ends;
+  });
+
+  test('threads may be ended at any moment: they are not cut off where they work', async () => {
+    for (let wait = 0; wait < 120; wait += 8) {
+      const threads = new SliceThreads(2);
+      const slices = Array.from({ length: threads.slices }, () =>
+        threads.takeBuffer().subarray(0, SLICE_BYTES),
+      );
+      const frames = slices.map((slice) => threads.pack(slice, 2));
+      const settled = Promise.allSettled(frames);
+      await setTimeout(wait);
+      if (wait % 16 === 0) removePendingFiles();
+      await threads.close();
+      for (const frame of await settled)
+        if (frame.status === 'rejected') expect(frame.reason).toMatchObject({ kind: 'bug' });
+    }
   });
 });
 
